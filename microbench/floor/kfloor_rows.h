@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Rows, statistics and command file of a kernel floor; included once, by its main file. */
+#ifndef POPCORN_KFLOOR_ROWS_H
+#define POPCORN_KFLOOR_ROWS_H
+
+#include <linux/inet.h>
+#include <linux/ktime.h>
+#include <linux/math64.h>
+#include <linux/mm.h>
+#include <linux/mutex.h>
+#include <linux/proc_fs.h>
+#include <linux/seq_file.h>
+#include <linux/slab.h>
+#include <linux/sort.h>
+#include <linux/string.h>
+#include <linux/uaccess.h>
+
+#include "kfloor.h"
+
+static const char *const kfloor_row_name[KFLOOR_ROWS] = { "rtt", "fetch", "stream", "rate" };
+
+/* The samples of one row; grown by the client before it starts. */
+struct kfloor_samples {
+	u32 *ns;
+	u32 n, per;
+};
+
+static void kfloor_watch(struct work_struct *work)
+{
+	struct kfloor_chan *c = container_of(work, struct kfloor_chan, watch.work);
+	u32 done = READ_ONCE(c->done);
+
+	if (done == c->seen)
+		c->abort(c);
+	c->seen = done;
+	schedule_delayed_work(&c->watch, KFLOOR_PATIENCE);
+}
+
+static void kfloor_watch_start(struct kfloor_chan *c)
+{
+	c->done = 0;
+	c->seen = U32_MAX;
+	INIT_DELAYED_WORK(&c->watch, kfloor_watch);
+	schedule_delayed_work(&c->watch, KFLOOR_PATIENCE);
+}
+
+static void kfloor_watch_stop(struct kfloor_chan *c)
+{
+	cancel_delayed_work_sync(&c->watch);
+}
+
+static u32 kfloor_pages(const struct kfloor_cmd *cmd)
+{
+	return round_up(cmd->iters + kfloor_warm(cmd), KFLOOR_BATCH);
+}
+
+/**
+ * kfloor_serve() - the answering side of a row
+ *
+ * Context: the server thread; sleeps in @recv. Returns 0 or a negative errno.
+ */
+static int kfloor_serve(struct kfloor_chan *c, const struct kfloor_cmd *cmd)
+{
+	u32 n = kfloor_windowed(cmd) ? kfloor_pages(cmd) : cmd->iters + kfloor_warm(cmd);
+	int (*reply)(struct kfloor_chan *c);
+	u32 i, room = cmd->window, half = cmd->window / 2;
+	int err = 0;
+
+	reply = cmd->row == KFLOOR_FETCH || cmd->row == KFLOOR_STREAM ? c->put : c->send;
+	if (!kfloor_windowed(cmd)) {
+		for (i = 0; !err && i < n; i++) {
+			err = c->recv(c, 1) ?: reply(c);
+			WRITE_ONCE(c->done, i);
+		}
+		return err;
+	}
+	err = c->recv(c, 1);
+	for (i = 0; !err && i < n; i++, room--) {
+		if (!room) {
+			err = c->recv(c, 1);
+			room = half;
+		}
+		err = err ?: reply(c);
+		WRITE_ONCE(c->done, i);
+	}
+	/* The last acknowledgements: then the client has everything. */
+	return err ?: c->recv(c, (cmd->window - room) / half);
+}
+
+/**
+ * kfloor_ask() - the measuring side of a row
+ * @s:	gets one sample an iteration (rtt, fetch) or batch (stream, rate)
+ *
+ * Context: the writer of the command file; sleeps in @recv. Returns 0 or a negative errno.
+ */
+static int kfloor_ask(struct kfloor_chan *c, const struct kfloor_cmd *cmd,
+		      struct kfloor_samples *s)
+{
+	u32 i, n, half = cmd->window / 2, warm = kfloor_warm(cmd);
+	u64 t, last;
+	int err = 0;
+
+	s->n = 0;
+	s->per = kfloor_windowed(cmd) ? KFLOOR_BATCH : 1;
+	last = ktime_get_ns();
+	if (!kfloor_windowed(cmd)) {
+		for (i = 0; !err && i < cmd->iters + warm; i++, last = t) {
+			err = c->send(c) ?: c->recv(c, 1);
+			t = ktime_get_ns();
+			if (i >= warm)
+				s->ns[s->n++] = t - last;
+			WRITE_ONCE(c->done, i);
+		}
+		return err;
+	}
+	err = c->send(c);
+	n = kfloor_pages(cmd);
+	for (i = half; !err && i <= n; i += half) {
+		err = c->recv(c, half) ?: c->send(c);
+		if (i % KFLOOR_BATCH == 0) {
+			t = ktime_get_ns();
+			if (i > warm)
+				s->ns[s->n++] = t - last;
+			last = t;
+		}
+		WRITE_ONCE(c->done, i);
+	}
+	return err;
+}
+
+static int kfloor_cmp(const void *a, const void *b)
+{
+	u32 x = *(const u32 *)a, y = *(const u32 *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* The command file: one row at a time, and its result until the next. */
+struct kfloor_file {
+	struct mutex lock;	/* one row at a time; guards @line */
+	const char *name;
+	int (*run)(const struct kfloor_cmd *cmd, struct kfloor_samples *s);
+	char line[320];
+};
+
+static void kfloor_one(char *out, size_t room, const char *key, u64 ns, u32 per)
+{
+	u64 tenths = div_u64(ns * 10, per);	/* of a nanosecond */
+	u32 rest;
+	u64 us = div_u64_rem(tenths, 10000, &rest);
+
+	scnprintf(out + strlen(out), room - strlen(out), "\"%s\": %llu.%04u, ", key, us, rest);
+}
+
+static void kfloor_report(struct kfloor_file *f, const struct kfloor_cmd *cmd,
+			  struct kfloor_samples *s)
+{
+	size_t room = sizeof(f->line);
+	u64 sum = 0;
+	u32 i;
+
+	sort(s->ns, s->n, sizeof(*s->ns), kfloor_cmp, NULL);
+	for (i = 0; i < s->n; i++)
+		sum += s->ns[i];
+	scnprintf(f->line, room, "{\"name\": \"%s\", \"row\": \"%s\", \"size\": %u, "
+		  "\"unit\": \"us\", ", f->name, kfloor_row_name[cmd->row], cmd->size);
+	kfloor_one(f->line, room, "median", s->ns[s->n / 2], s->per);
+	kfloor_one(f->line, room, "p99", s->ns[s->n * 99ULL / 100], s->per);
+	kfloor_one(f->line, room, "p999", s->ns[s->n * 999ULL / 1000], s->per);
+	kfloor_one(f->line, room, "min", s->ns[0], s->per);
+	kfloor_one(f->line, room, "avg", div_u64(sum, s->n), s->per);
+	scnprintf(f->line + strlen(f->line), room - strlen(f->line), "\"iters\": %u}\n",
+		  s->n * s->per);
+}
+
+static int kfloor_parse(char *text, struct kfloor_cmd *cmd)
+{
+	char *word, *value;
+	int err, i;
+
+	*cmd = (struct kfloor_cmd){ .row = KFLOOR_ROWS, .iters = 1000, .window = 16 };
+	while ((word = strsep(&text, " \t\n"))) {
+		if (!*word)
+			continue;
+		value = strchr(word, '=');
+		if (!value)
+			return -EINVAL;
+		*value++ = '\0';
+		if (!strcmp(word, "row")) {
+			i = match_string(kfloor_row_name, KFLOOR_ROWS, value);
+			err = i < 0 ? i : 0;
+			cmd->row = i;
+		} else if (!strcmp(word, "size")) {
+			err = kstrtou32(value, 10, &cmd->size);
+		} else if (!strcmp(word, "iters")) {
+			err = kstrtou32(value, 10, &cmd->iters);
+		} else if (!strcmp(word, "window")) {
+			err = kstrtou32(value, 10, &cmd->window);
+		} else {
+			err = -EINVAL;
+		}
+		if (err)
+			return err;
+	}
+	if (!cmd->size)
+		cmd->size = cmd->row == KFLOOR_RTT || cmd->row == KFLOOR_RATE ? KFLOOR_REQUEST :
+										KFLOOR_PAGE;
+	return kfloor_valid(cmd) ? 0 : -EINVAL;
+}
+
+static ssize_t kfloor_write(struct file *file, const char __user *buf, size_t len, loff_t *pos)
+{
+	struct kfloor_file *f = pde_data(file_inode(file));
+	struct kfloor_samples s = { };
+	struct kfloor_cmd cmd;
+	char text[128];
+	int err;
+
+	if (len >= sizeof(text))
+		return -EINVAL;
+	if (copy_from_user(text, buf, len))
+		return -EFAULT;
+	text[len] = '\0';
+	if (mutex_lock_killable(&f->lock))
+		return -EINTR;
+	f->line[0] = '\0';
+	err = kfloor_parse(text, &cmd);
+	if (err) {
+		pr_warn("write \"row=rtt|fetch|stream|rate size=BYTES iters=N window=N\", window a power of two to %u\n",
+			KFLOOR_WINDOW);
+		goto out;
+	}
+	s.ns = kvmalloc_array(kfloor_pages(&cmd), sizeof(*s.ns), GFP_KERNEL);
+	err = s.ns ? f->run(&cmd, &s) : -ENOMEM;
+	if (!err && s.n)
+		kfloor_report(f, &cmd, &s);
+	kvfree(s.ns);
+out:
+	mutex_unlock(&f->lock);
+	return err ?: len;
+}
+
+static int kfloor_show(struct seq_file *m, void *v)
+{
+	struct kfloor_file *f = m->private;
+
+	if (mutex_lock_killable(&f->lock))
+		return -EINTR;
+	seq_puts(m, f->line);
+	mutex_unlock(&f->lock);
+	return 0;
+}
+
+static int kfloor_open(struct inode *inode, struct file *file)
+{
+	return single_open(file, kfloor_show, pde_data(inode));
+}
+
+static const struct proc_ops kfloor_proc_ops = {
+	.proc_open = kfloor_open,
+	.proc_read = seq_read,
+	.proc_write = kfloor_write,
+	.proc_lseek = seq_lseek,
+	.proc_release = single_release,
+};
+
+/**
+ * kfloor_addr() - parse a module parameter's address
+ * @port:	0 to 65535, goes into @sa
+ *
+ * IPv4 or IPv6. Returns 0 or -EINVAL with a log line.
+ */
+static int kfloor_addr(const char *text, u16 port, struct sockaddr_storage *sa)
+{
+	char service[8];
+
+	scnprintf(service, sizeof(service), "%u", port);
+	if (text && !inet_pton_with_scope(&init_net, AF_UNSPEC, text, service, sa))
+		return 0;
+	pr_err("'%s' is no IP address\n", text ?: "");
+	return -EINVAL;
+}
+
+#endif
