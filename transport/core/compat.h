@@ -13,7 +13,10 @@
 #include <linux/kernel.h>
 #include <linux/string.h>
 #include <linux/types.h>
+#include <asm/barrier.h>
 #include <asm/byteorder.h>
+
+#define pt_store_release(p, v)	smp_store_release(p, v)
 #else
 #include <endian.h>
 #include <errno.h>
@@ -29,6 +32,8 @@ typedef uint32_t u32;
 typedef uint64_t u64;
 typedef int32_t s32;
 typedef int64_t s64;
+
+#define pt_store_release(p, v)	__atomic_store_n(p, v, __ATOMIC_RELEASE)
 
 #define cpu_to_le16(x)	((__le16)htole16(x))
 #define cpu_to_le32(x)	((__le32)htole32(x))

@@ -337,6 +337,7 @@ enum pt_link_state {
 #define PT_ACT_LEASE_BACK	(1u << 7)
 #define PT_ACT_FAIL		(1u << 8)	/* call pt_link_fail_next() until NULL */
 #define PT_ACT_DEAD		(1u << 9)	/* link->dead_inc was declared dead */
+#define PT_ACT_TIMEOUT		(1u << 10)	/* see pt_lane_timeout_next() */
 
 /**
  * struct pt_link - to one peer
@@ -349,6 +350,10 @@ enum pt_link_state {
  * @wanted:    somebody has something to say to the peer (or keep: eager)
  * @peer_inc:  incarnation talked with, 0 before the first
  * @dead_inc:  highest incarnation declared dead; never talked with again
+ * @dying:     declared dead, its session is being drained
+ * @fail_status: what its waiters get
+ * @tx_open:   frames may go out
+ * @imm:       the engine's: pages go as RDMA WRITE_WITH_IMM, without a header
  * @life:      counts deaths: what was received in an earlier life is void
  * @session:   present session
  * @error:     what ended the last session (-errno)
@@ -365,7 +370,8 @@ struct pt_link {
 	bool wanted;
 	bool dying;
 	bool heard;
-	bool tx_open;			/* session up, nothing failed */
+	bool tx_open;
+	bool imm;
 	u8 up_lanes;			/* bit a class */
 	u8 refusal;
 	u8 peer_arch;
@@ -382,7 +388,7 @@ struct pt_link {
 	u64 last_heard;			/* ms */
 	u64 lease_end;
 	u64 hb_next;
-	u64 hb_now;			/* time of the tick, for heartbeats */
+	u64 now;			/* of the last tick */
 	u64 peer_sent;			/* newest heartbeat's time, peer's clock */
 	u64 deadline;			/* CONNECT, ACCEPT: give up; WAIT: retry */
 	struct pt_lane lane[PW_CLASSES];
@@ -454,6 +460,7 @@ int pt_ans_send(struct pt_lane *la, struct pt_ans *a, int status, u32 len);
 int pt_ans_send_page(struct pt_lane *la, struct pt_ans *a, void *page);
 
 struct pt_tx *pt_lane_reap(struct pt_lane *la);
+struct pt_slot *pt_lane_timeout_next(struct pt_lane *la, u64 now);
 
 /**
  * struct pt_out - the next frame of a lane
