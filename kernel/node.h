@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Nodes, links and lanes as the kernel engine keeps them around the core's, and
+ * the rules that hold them together.
+ *
+ * Locks, outer first:
+ *   nodes_mutex            nodes come and go, the table grows (nodes.c)
+ *   popcorn_pool mutex     chunks and drivers come and go (pool.c)
+ *   a driver's transmit lock, a socket's lock
+ *   popcorn_link.lock      spinlock, bottom halves off: all of the core's link,
+ *                          its lanes, conn[], the lists of struct popcorn_lane
+ *   popcorn_node.rx_lock, pool free-list lock: leaves
+ * The functions of driver.h and msg.h take the link's lock themselves. After
+ * the core was called, popcorn_link_unlock() reaps, does the actions and only
+ * then, unlocked, calls completions and drivers.
+ *
+ * Life times. A node is counted; its links live as long as it does. A lent
+ * message counts the node. A connection is counted: the link holds one count
+ * while it is in conn[], the driver as many as it needs. Once a driver's
+ * close() has returned no event of that connection comes any more: that is the
+ * core's "drained".
+ *
+ * Contexts. Receiving: softirq or process. Sending: whoever has something to
+ * send calls the driver's kick() himself. Connecting and closing: the link's
+ * work on the popcorn workqueue. Handlers: the node's thread.
+ */
+#ifndef POPCORN_NODE_H
+#define POPCORN_NODE_H
+
+#include <linux/kref.h>
+#include <linux/refcount.h>
+#include <linux/spinlock.h>
+#include <linux/timer.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
+#include <linux/xarray.h>
+
+#include "../transport/core/core.h"
+#include "msg.h"
+
+struct popcorn_conn;
+struct popcorn_driver;
+struct popcorn_slot;
+struct popcorn_ans;
+struct popcorn_tx;
+
+/**
+ * struct popcorn_rxbuf - receive buffer of a lane; outlives sessions
+ * @next:  free list of the lane, or buffers of a message
+ * @frame: the pool page
+ * @data:  PW_FRAME bytes there: header, then payload
+ * @index: below pt_cfg_receives(), for a driver's own array
+ * @posted: the driver has it
+ * @msg:   the message whose first buffer this is
+ */
+struct popcorn_rxbuf {
+	struct popcorn_rxbuf *next;
+	struct popcorn_frame *frame;
+	void *data;
+	u16 index;
+	bool posted;
+	struct popcorn_msg msg;
+};
+
+/**
+ * struct popcorn_lane - buffers of one lane
+ * @rxbuf:     all receive buffers
+ * @rx_free:   those that neither driver nor message has
+ * @rx_open:   buffers of the message that is being received, in order
+ * @rx_tail:   end of @rx_open
+ * @slot:      by index, what belongs to a request slot
+ * @ans:       by index, what belongs to an answer
+ * @tx:        one-way entries
+ * @tx_free:   those not in use
+ * @slot_wait: who waits for a slot
+ * @tx_wait:   who waits for a one-way entry
+ */
+struct popcorn_lane {
+	struct popcorn_rxbuf *rxbuf;
+	struct popcorn_rxbuf *rx_free;
+	struct popcorn_rxbuf *rx_open;
+	struct popcorn_rxbuf **rx_tail;
+	struct popcorn_slot *slot;
+	struct popcorn_ans *ans;
+	struct popcorn_tx *tx;
+	struct popcorn_tx *tx_free;
+	wait_queue_head_t slot_wait;
+	wait_queue_head_t tx_wait;
+};
+
+/**
+ * struct popcorn_link - to one peer of one node
+ * @pt:       the core's link
+ * @lock:     guards it
+ * @node:     whose
+ * @peer:     the peer's id
+ * @conn:     the session's connections; each counted
+ * @driver:   with which to connect next
+ * @failures: connects in a row that failed with it
+ * @lane:     buffers
+ * @work:     does what needs process context, as @todo says
+ * @todo:     PT_ACT_* for @work
+ * @keys:     generation of the chunk list that the peer was told
+ */
+struct popcorn_link {
+	struct pt_link pt;
+	spinlock_t lock;
+	struct popcorn_node *node;
+	u16 peer;
+	struct popcorn_conn *conn[PW_CLASSES];
+	struct popcorn_driver *driver;
+	u32 failures;
+	struct popcorn_lane lane[PW_CLASSES];
+	struct work_struct work;
+	u32 todo;
+	u32 keys;
+	struct pt_slot *pt_slots;
+	struct pt_ans *pt_ans;
+};
+
+/**
+ * struct popcorn_node - a node that lives in this kernel
+ * @pt:       the core's node
+ * @ref:      see above
+ * @list:     in the list of local nodes
+ * @links:    by peer id
+ * @gone:     being removed: nothing new starts
+ * @thread:   runs the handlers
+ * @rx_lock:  guards @rx
+ * @rx:       received messages by class
+ * @timer:    ticks the links
+ * @listener: a driver's, by its slot
+ */
+struct popcorn_node {
+	struct pt_node pt;
+	struct kref ref;
+	struct list_head list;
+	struct xarray links;
+	bool gone;
+	struct task_struct *thread;
+	spinlock_t rx_lock;
+	struct {
+		struct popcorn_msg *head;
+		struct popcorn_msg **tail;
+	} rx[PW_CLASSES];
+	struct timer_list timer;
+	void *listener[POPCORN_DRIVERS_MAX];
+	struct work_struct free_work;
+};
+
+/* The core's clock. */
+static inline u64 popcorn_now(void)
+{
+	return ktime_to_ms(ktime_get_coarse_boottime());
+}
+
+#endif
