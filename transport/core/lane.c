@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
  * Lanes: the order, the credit and the exactly-once delivery of one class of
- * one link, and requests with their prepaid answers.
+ * one link, and requests with their prepaid answers. The receiving half is in
+ * rx.c.
  *
  * Sequence. A message is given numbers for all its frames when its first frame
  * goes out, and no other message comes between them. It stays in @sent until
@@ -19,44 +20,6 @@
  * held back by the wire (RNR, socket buffer) and lost nowhere.
  */
 #include "lane.h"
-
-static void queue_init(struct pt_queue *q)
-{
-	q->head = NULL;
-	q->tail = &q->head;
-}
-
-static void queue_add(struct pt_queue *q, struct pt_tx *tx)
-{
-	tx->next = NULL;
-	*q->tail = tx;
-	q->tail = &tx->next;
-}
-
-static struct pt_tx *queue_pop(struct pt_queue *q)
-{
-	struct pt_tx *tx = q->head;
-
-	q->head = tx->next;
-	if (!q->head)
-		q->tail = &q->head;
-	return tx;
-}
-
-static bool queue_del(struct pt_queue *q, struct pt_tx *tx)
-{
-	struct pt_tx **p;
-
-	for (p = &q->head; *p; p = &(*p)->next) {
-		if (*p != tx)
-			continue;
-		*p = tx->next;
-		if (q->tail == &tx->next)
-			q->tail = p;
-		return true;
-	}
-	return false;
-}
 
 /* All of a lane that depends on the peer's incarnation. */
 void pt_lane_reset(struct pt_lane *la)
@@ -83,10 +46,10 @@ void pt_lane_init(struct pt_lane *la, struct pt_link *l, u8 class,
 	memset(la, 0, sizeof(*la));
 	la->link = l;
 	la->class = class;
-	queue_init(&la->ansq);
-	queue_init(&la->msgq);
-	queue_init(&la->sent);
-	queue_init(&la->done);
+	pt_queue_init(&la->ansq);
+	pt_queue_init(&la->msgq);
+	pt_queue_init(&la->sent);
+	pt_queue_init(&la->done);
 	la->slots = slots;
 	la->ans = ans;
 	la->prepaid = cfg->prepaid;
@@ -115,7 +78,7 @@ static void retire(struct pt_lane *la, struct pt_tx *tx, int status)
 			cancel(la, s);
 	}
 	if (tx->notify)
-		queue_add(&la->done, tx);
+		pt_queue_add(&la->done, tx);
 }
 
 /**
@@ -127,24 +90,19 @@ static void retire(struct pt_lane *la, struct pt_tx *tx, int status)
  */
 struct pt_tx *pt_lane_reap(struct pt_lane *la)
 {
-	return la->done.head ? queue_pop(&la->done) : NULL;
-}
-
-static u32 last_seq(const struct pt_tx *tx)
-{
-	return tx->seq + tx->frames - 1;
+	return la->done.head ? pt_queue_pop(&la->done) : NULL;
 }
 
 /* The peer has everything up to @ack. Only what was posted can have arrived. */
-static bool acked(struct pt_lane *la, u32 ack)
+bool pt_lane_acked(struct pt_lane *la, u32 ack)
 {
 	if (pt_after(ack, la->tx_posted) || pt_after(la->tx_acked, ack))
 		return false;
 	la->tx_acked = ack;
-	while (la->sent.head && !pt_after(last_seq(la->sent.head), ack)) {
+	while (la->sent.head && !pt_after(pt_tx_last(la->sent.head), ack)) {
 		if (la->sent.head == la->cur)
 			la->cur = la->cur->next;
-		retire(la, queue_pop(&la->sent), 0);
+		retire(la, pt_queue_pop(&la->sent), 0);
 	}
 	return true;
 }
@@ -166,7 +124,7 @@ int pt_lane_resume(struct pt_lane *la, u32 rx_seq, u32 credit, u16 slots)
 	    pt_after(la->crd_limit, credit) || credit - la->crd_used > 0xffff)
 		return -EPROTO;
 	la->cur = NULL;
-	acked(la, rx_seq);
+	pt_lane_acked(la, rx_seq);
 	for (tx = la->sent.head; tx; tx = tx->next) {
 		u16 skip = pt_after(tx->seq, rx_seq) ? 0 : rx_seq + 1 - tx->seq;
 
@@ -226,7 +184,7 @@ static void enqueue(struct pt_lane *la, struct pt_queue *q, struct pt_tx *tx)
 {
 	tx->state = PT_TX_QUEUED;
 	tx->sent = 0;
-	queue_add(q, tx);
+	pt_queue_add(q, tx);
 	if (!la->link->tx_open)
 		la->link->wanted = true;
 	else if (q == &la->ansq || q->head != tx || has_credit(la, tx))
@@ -265,9 +223,9 @@ struct pt_tx *pt_lane_tx_peek(const struct pt_lane *la)
 static void start(struct pt_lane *la, struct pt_tx *tx)
 {
 	if (la->ansq.head == tx) {
-		queue_pop(&la->ansq);
+		pt_queue_pop(&la->ansq);
 	} else {
-		queue_pop(&la->msgq);
+		pt_queue_pop(&la->msgq);
 		la->crd_used += tx->frames;
 		la->stalled = false;
 		if (la->msgq.head && !has_credit(la, la->msgq.head)) {
@@ -278,7 +236,7 @@ static void start(struct pt_lane *la, struct pt_tx *tx)
 	tx->seq = la->tx_seq + 1;
 	la->tx_seq += tx->frames;
 	tx->state = PT_TX_SENT;
-	queue_add(&la->sent, tx);
+	pt_queue_add(&la->sent, tx);
 	la->cur = tx;
 	la->stats.tx_msgs++;
 	la->stats.tx_bytes += tx->len;
@@ -534,7 +492,7 @@ bool pt_slot_abandon(struct pt_lane *la, struct pt_slot *s)
 	s->ans = NULL;
 	s->ctx = NULL;
 	if (s->tx.state == PT_TX_QUEUED) {
-		queue_del(&la->msgq, &s->tx);
+		pt_queue_del(&la->msgq, &s->tx);
 		s->tx.state = PT_TX_FREE;
 		pt_lane_kick(la);
 		return true;
@@ -616,308 +574,6 @@ int pt_ans_send_page(struct pt_lane *la, struct pt_ans *a, void *page)
 	return 0;
 }
 
-/* -------------------------------------------------------------- receiving */
-
-static void credit_returned(struct pt_lane *la)
-{
-	u32 half = la->link->node->cfg.window / 2;
-
-	if (la->crd_grant - la->crd_told >= half) {
-		la->nop_due = true;
-		la->link->actions |= la->link->tx_open ? PT_ACT_TX(la->class) : 0;
-	}
-}
-
-/**
- * pt_consume - a received message's buffers are free again
- * @la:     lane
- * @frames: as the event said
- * @life:   as the event said; nothing happens if the peer died since
- */
-void pt_consume(struct pt_lane *la, u16 frames, u32 life)
-{
-	if (life != la->link->life)
-		return;
-	la->crd_grant += frames;
-	credit_returned(la);
-}
-
-static void slot_done(struct pt_lane *la, struct pt_slot *s, int status, struct pt_event *ev)
-{
-	ev->slot = s;
-	s->status = status;
-	if (s->cancel.state == PT_TX_QUEUED) {
-		queue_del(&la->msgq, &s->cancel);
-		s->cancel.state = PT_TX_FREE;
-	}
-	if (s->state == PT_SLOT_ZOMBIE) {
-		la->stats.late++;
-		ev->what = PT_EV_ZOMBIE;
-	} else {
-		s->state = PT_SLOT_DONE;
-		ev->what = PT_EV_DONE;
-	}
-}
-
-/* The slot that an answer is for, or NULL if no such request is out. */
-static struct pt_slot *slot_find(struct pt_lane *la, u16 slot, u16 gen)
-{
-	struct pt_slot *s;
-
-	if (slot >= la->link->node->cfg.slots)
-		return NULL;
-	s = &la->slots[slot];
-	if ((s->state != PT_SLOT_WAITING && s->state != PT_SLOT_ZOMBIE) ||
-	    s->gen != gen || s->tx.state == PT_TX_QUEUED)
-		return NULL;
-	return s;
-}
-
-/* An answer shows that its request arrived, and so all before it. */
-static bool slot_acked(struct pt_lane *la, struct pt_slot *s)
-{
-	u32 last = last_seq(&s->tx);
-
-	if (s->tx.state == PT_TX_FREE)
-		return true;
-	return !pt_after(last, la->tx_posted) &&
-	       (!pt_after(last, la->tx_acked) || acked(la, last));
-}
-
-static int rx_answer(struct pt_lane *la, const struct pw_hdr *h, const void *payload, u32 len,
-		     struct pt_event *ev)
-{
-	struct pt_slot *s = slot_find(la, le16_to_cpu(h->slot), le16_to_cpu(h->gen));
-	u32 total = le32_to_cpu(h->total), frag = le16_to_cpu(h->frag);
-	u32 off = frag * PW_PAYLOAD, want;
-	s32 status = (s32)le32_to_cpu(h->arg);
-
-	if (!s || !slot_acked(la, s))
-		return -EPROTO;
-	if (h->kind == PW_PAGE) {
-		if (s->frame == PW_NOFRAME || frag || total != len ||
-		    len != 1u << la->link->node->page_shift)
-			return -EPROTO;
-		slot_done(la, s, 0, ev);
-		return 0;
-	}
-	if (total > s->ans_max || status > 0 || status < -4095 || (status && total) ||
-	    frag != s->ans_len / PW_PAYLOAD || off != s->ans_len)
-		return -EPROTO;
-	want = total - off < PW_PAYLOAD ? total - off : PW_PAYLOAD;
-	if (off > total || len != want)
-		return -EPROTO;
-	if (s->ans && len)
-		memcpy((u8 *)s->ans + off, payload, len);
-	s->ans_len += len;
-	if (s->ans_len < total)
-		return 0;
-	/* A page request is answered with a page or an error. */
-	if (!status && s->frame != PW_NOFRAME)
-		status = -EPROTO;
-	slot_done(la, s, status, ev);
-	return 0;
-}
-
-static int rx_request(struct pt_lane *la, struct pt_event *ev)
-{
-	const struct pw_hdr *h = &la->rx_first;
-	u16 slot = le16_to_cpu(h->slot);
-	struct pt_ans *a;
-
-	a = &la->ans[slot];
-	if (a->state != PT_ANS_IDLE)
-		return -EPROTO;
-	a->state = PT_ANS_OPEN;
-	a->gen = le16_to_cpu(h->gen);
-	a->frame = h->flags & PW_F_PAGE ? le32_to_cpu(h->arg) : PW_NOFRAME;
-	a->max = h->flags & PW_F_PAGE ? 0 : le32_to_cpu(h->arg);
-	a->tx.notify = false;
-	ev->aslot = slot;
-	ev->gen = a->gen;
-	ev->frame = a->frame;
-	return 0;
-}
-
-/* Requests, one-ways and cancels: whole messages, frame by frame. */
-static int rx_message(struct pt_lane *la, const struct pw_hdr *h, u32 len, struct pt_event *ev)
-{
-	u32 total = le32_to_cpu(h->total), frag = le16_to_cpu(h->frag);
-	const struct pw_hdr *first = &la->rx_first;
-	u32 left;
-	int r = 0;
-
-	if (!(s32)(la->crd_told - la->crd_rx)) /* used more than it was given */
-		return -EPROTO;
-	if (frag != la->rx_frag || total > PW_MSG_MAX)
-		return -EPROTO;
-	if (!frag) {
-		if (h->kind == PW_REQ && (le16_to_cpu(h->slot) >= la->link->node->cfg.slots ||
-					  (!(h->flags & PW_F_PAGE) &&
-					   le32_to_cpu(h->arg) > PW_MSG_MAX)))
-			return -EPROTO;
-		la->rx_first = *h;
-		la->rx_frags = pt_frames(total);
-	} else if (h->kind != first->kind || h->type != first->type || h->slot != first->slot ||
-		   h->gen != first->gen || h->total != first->total) {
-		return -EPROTO;
-	}
-	left = total - frag * PW_PAYLOAD;
-	if (frag >= la->rx_frags || len != (left < PW_PAYLOAD ? left : PW_PAYLOAD))
-		return -EPROTO;
-
-	ev->kind = h->kind;
-	ev->type = le16_to_cpu(h->type);
-	ev->frames = la->rx_frags;
-	ev->total = total;
-	ev->life = la->link->life;
-	if (++la->rx_frag < la->rx_frags) {
-		ev->what = PT_EV_FRAG;
-	} else {
-		la->rx_frag = 0;
-		if (h->kind == PW_REQ) {
-			r = rx_request(la, ev);
-			ev->what = PT_EV_REQ;
-		} else if (h->kind == PW_MSG) {
-			ev->what = PT_EV_MSG;
-		} else {
-			struct pt_ans *a;
-
-			if (total || le16_to_cpu(h->slot) >= la->link->node->cfg.slots)
-				return -EPROTO;
-			a = pt_ans_get(la, le16_to_cpu(h->slot), le16_to_cpu(h->gen),
-				       la->link->life);
-			if (a)
-				pt_ans_send(la, a, -ECANCELED, 0);
-			la->crd_grant++;
-			credit_returned(la);
-		}
-		if (!r && ev->what != PT_EV_NONE) {
-			la->stats.rx_msgs++;
-			la->stats.rx_bytes += total;
-		}
-	}
-	if (!r)
-		la->crd_rx++;
-	return r;
-}
-
-static int rx_unsequenced(struct pt_lane *la, const struct pw_hdr *h, const void *payload,
-			  u32 len)
-{
-	struct pw_heartbeat hb;
-
-	if (le32_to_cpu(h->seq) != la->rx_seq || len != (h->kind == PW_HB ? sizeof(hb) : 0))
-		return -EPROTO;
-	if (h->kind == PW_HB) {
-		memcpy(&hb, payload, sizeof(hb));
-		pt_link_heartbeat(la->link, le64_to_cpu(hb.sent), le64_to_cpu(hb.echo));
-	} else if (h->kind == PW_BYE) {
-		pt_link_bye_received(la->link);
-	}
-	return 0;
-}
-
-/**
- * pt_lane_rx - a frame has come
- * @la:      lane
- * @h:       its header
- * @payload: its payload; of PW_PAGE not looked at: it is in the named frame
- * @len:     payload bytes that really came
- * @ev:      what it means
- *
- * Any context. Return: 0, or -EPROTO if no correct peer sends that: the caller
- * calls pt_link_fault(); @ev says nothing then, and the buffer is free.
- */
-int pt_lane_rx(struct pt_lane *la, const struct pw_hdr *h, const void *payload, u32 len,
-	       struct pt_event *ev)
-{
-	u32 credit = le32_to_cpu(h->credit);
-	int r;
-
-	memset(ev, 0, sizeof(*ev));
-	if (!la->ready || le16_to_cpu(h->len) != len || h->kind >= PW_KINDS ||
-	    (h->kind >= PW_MSG && le32_to_cpu(h->seq) != la->rx_seq + 1))
-		return -EPROTO;
-	/* Credit never shrinks, and is never more than 16 bits ahead. */
-	if (pt_after(la->crd_limit, credit) || credit - la->crd_used > 0xffff ||
-	    !acked(la, le32_to_cpu(h->ack)))
-		return -EPROTO;
-	la->crd_limit = credit;
-	la->link->heard = true;
-
-	switch (h->kind) {
-	case PW_NOP:
-	case PW_HB:
-	case PW_BYE:
-		r = rx_unsequenced(la, h, payload, len);
-		break;
-	case PW_ANS:
-	case PW_PAGE:
-		r = rx_answer(la, h, payload, len, ev);
-		if (!r && ev->slot) {
-			la->stats.rx_msgs++;
-			la->stats.rx_bytes += le32_to_cpu(h->total);
-		}
-		break;
-	default:
-		r = rx_message(la, h, len, ev);
-	}
-	if (r) {
-		memset(ev, 0, sizeof(*ev));
-		return r;
-	}
-	if (h->kind >= PW_MSG)
-		la->rx_seq++;
-	if (la->msgq.head)
-		pt_lane_kick(la);
-	return 0;
-}
-
-/**
- * pt_lane_rx_imm - a page was written into the frame of a request
- * @la:    lane
- * @imm:   the immediate
- * @bytes: bytes written
- * @ev:    what it means
- *
- * Any context. Return: as pt_lane_rx().
- */
-int pt_lane_rx_imm(struct pt_lane *la, u32 imm, u32 bytes, struct pt_event *ev)
-{
-	struct pt_slot *s = slot_find(la, PW_IMM_SLOT(imm), PW_IMM_GEN(imm));
-
-	memset(ev, 0, sizeof(*ev));
-	if (!la->ready || !s || s->frame == PW_NOFRAME ||
-	    bytes != 1u << la->link->node->page_shift || !slot_acked(la, s))
-		return -EPROTO;
-	la->link->heard = true;
-	la->rx_seq++;
-	la->stats.rx_msgs++;
-	la->stats.rx_bytes += bytes;
-	slot_done(la, s, 0, ev);
-	return 0;
-}
-
-/**
- * pt_lane_rx_page - where the payload of a PW_PAGE frame goes
- * @la: lane
- * @h:  its header
- *
- * Return: the handle of the frame named by the request, or NULL if nobody
- * asked: the link is to be faulted.
- */
-void *pt_lane_rx_page(struct pt_lane *la, const struct pw_hdr *h)
-{
-	struct pt_slot *s = slot_find(la, le16_to_cpu(h->slot), le16_to_cpu(h->gen));
-
-	if (!la->ready || !s || s->frame == PW_NOFRAME ||
-	    le32_to_cpu(h->seq) != la->rx_seq + 1 ||
-	    le16_to_cpu(h->len) != 1u << la->link->node->page_shift)
-		return NULL;
-	return s->page;
-}
-
 /* ------------------------------------------------------- time and failure */
 
 /* A tick: acknowledge what nothing has carried, time out what nobody answers. */
@@ -962,7 +618,7 @@ void pt_lane_fail(struct pt_lane *la, int status)
 
 	for (i = 0; i < 3; i++)
 		while (q[i]->head)
-			retire(la, queue_pop(q[i]), status);
+			retire(la, pt_queue_pop(q[i]), status);
 	for (i = 0; i < la->link->node->cfg.slots; i++)
 		la->ans[i].state = PT_ANS_IDLE;
 	pt_lane_reset(la);
