@@ -25,6 +25,9 @@ struct kfloor_samples {
 	u32 n, per;
 };
 
+/* Set when the module goes: a row that runs ends at its next iteration. */
+static bool kfloor_leaving;
+
 static void kfloor_watch(struct work_struct *work)
 {
 	struct kfloor_chan *c = container_of(work, struct kfloor_chan, watch.work);
@@ -105,6 +108,8 @@ static int kfloor_ask(struct kfloor_chan *c, const struct kfloor_cmd *cmd,
 	last = ktime_get_ns();
 	if (!kfloor_windowed(cmd)) {
 		for (i = 0; !err && i < cmd->iters + warm; i++, last = t) {
+			if (READ_ONCE(kfloor_leaving))
+				return -ESHUTDOWN;
 			err = c->send(c) ?: c->recv(c, 1);
 			t = ktime_get_ns();
 			if (i >= warm)
@@ -116,6 +121,8 @@ static int kfloor_ask(struct kfloor_chan *c, const struct kfloor_cmd *cmd,
 	err = c->send(c);
 	n = kfloor_pages(cmd);
 	for (i = half; !err && i <= n; i += half) {
+		if (READ_ONCE(kfloor_leaving))
+			return -ESHUTDOWN;
 		err = c->recv(c, half) ?: c->send(c);
 		if (i % KFLOOR_BATCH == 0) {
 			t = ktime_get_ns();
@@ -226,12 +233,14 @@ static ssize_t kfloor_write(struct file *file, const char __user *buf, size_t le
 	f->line[0] = '\0';
 	err = kfloor_parse(text, &cmd);
 	if (err) {
-		pr_warn("write \"row=rtt|fetch|stream|rate size=BYTES iters=N window=N\", window a power of two to %u\n",
+		pr_warn_ratelimited("write \"row=rtt|fetch|stream|rate size=BYTES iters=N window=N\", window a power of two to %u\n",
 			KFLOOR_WINDOW);
 		goto out;
 	}
 	s.ns = kvmalloc_array(kfloor_pages(&cmd), sizeof(*s.ns), GFP_KERNEL);
 	err = s.ns ? f->run(&cmd, &s) : -ENOMEM;
+	if (err && !fatal_signal_pending(current))
+		pr_err("row %s: %d\n", kfloor_row_name[cmd.row], err);
 	if (!err && s.n)
 		kfloor_report(f, &cmd, &s);
 	kvfree(s.ns);
@@ -263,6 +272,19 @@ static const struct proc_ops kfloor_proc_ops = {
 	.proc_lseek = seq_lseek,
 	.proc_release = single_release,
 };
+
+/* The file's name and what runs while it is written to; undone by kfloor_remove(). */
+static int kfloor_create(const char *path, struct kfloor_file *f)
+{
+	return proc_create_data(path, 0600, NULL, &kfloor_proc_ops, f) ? 0 : -ENOMEM;
+}
+
+/* Returns once no row runs any more. */
+static void kfloor_remove(const char *path)
+{
+	WRITE_ONCE(kfloor_leaving, true);
+	remove_proc_entry(path, NULL);
+}
 
 /**
  * kfloor_addr() - parse a module parameter's address

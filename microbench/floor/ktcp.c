@@ -25,6 +25,8 @@ struct kt_end {
 	void *tx, *rx;
 };
 
+#define FILE_NAME	"popcorn_floor_tcp"
+
 static struct sockaddr_storage addr_a, addr_b;
 static struct socket *listener;
 static struct task_struct *server;
@@ -185,8 +187,6 @@ static int client_run(const struct kfloor_cmd *cmd, struct kfloor_samples *s)
 		err = kfloor_ask(&end.chan, cmd, s);
 		kfloor_watch_stop(&end.chan);
 	}
-	if (err)
-		pr_err("row %s: %d\n", kfloor_row_name[cmd->row], err);
 	kt_end_free(&end);
 	sock_release(sock);
 	return err;
@@ -233,6 +233,15 @@ static void server_stop(void)
 
 static bool serves, asks;
 
+static void __exit floor_tcp_exit(void)
+{
+	/* The server first: a client that waits for it here then gives up at once. */
+	if (serves)
+		server_stop();
+	if (asks)
+		kfloor_remove(FILE_NAME);
+}
+
 static int __init floor_tcp_init(void)
 {
 	int err;
@@ -251,22 +260,10 @@ static int __init floor_tcp_init(void)
 		if (err)
 			return err;
 	}
-	if (asks && !proc_create_data("popcorn_floor_tcp", 0600, NULL, &kfloor_proc_ops,
-				      &kfloor_file)) {
-		if (serves)
-			server_stop();
-		return -ENOMEM;
-	}
-	return 0;
-}
-
-static void __exit floor_tcp_exit(void)
-{
-	/* Waits for a row that is running. */
-	if (asks)
-		remove_proc_entry("popcorn_floor_tcp", NULL);
-	if (serves)
+	err = asks ? kfloor_create(FILE_NAME, &kfloor_file) : 0;
+	if (err && serves)
 		server_stop();
+	return err;
 }
 
 module_init(floor_tcp_init);

@@ -21,6 +21,8 @@ MODULE_PARM_DESC(port, "rdma_cm port of the server (default 18517)");
 #define CONNECT_TRIES	100
 #define CONNECT_PAUSE	20	/* ms: the server may still be tearing down the row before */
 
+#define FILE_NAME	"popcorn_floor_verbs"
+
 static struct sockaddr_storage addr_a, addr_b;
 static struct rdma_cm_id *listener;
 static struct task_struct *server;
@@ -238,8 +240,6 @@ static int client_run(const struct kfloor_cmd *cmd, struct kfloor_samples *s)
 		if (msleep_interruptible(CONNECT_PAUSE))
 			return -EINTR;
 	}
-	if (err)
-		pr_err("row %s: %d\n", kfloor_row_name[cmd->row], err);
 	return err;
 }
 
@@ -290,6 +290,15 @@ static void server_stop(void)
 
 static bool serves, asks;
 
+static void __exit floor_verbs_exit(void)
+{
+	/* The server first: a client that waits for it here then gives up at once. */
+	if (serves)
+		server_stop();
+	if (asks)
+		kfloor_remove(FILE_NAME);
+}
+
 static int __init floor_verbs_init(void)
 {
 	int err;
@@ -300,8 +309,7 @@ static int __init floor_verbs_init(void)
 		pr_err("role is server, client or both, not '%s'\n", role);
 		return -EINVAL;
 	}
-	err = kfloor_addr(b, port, &addr_b) ?:
-	      (a ? kfloor_addr(a, 0, &addr_a) : 0);
+	err = kfloor_addr(b, port, &addr_b) ?: (a ? kfloor_addr(a, 0, &addr_a) : 0);
 	if (err)
 		return err;
 	if (serves) {
@@ -309,22 +317,10 @@ static int __init floor_verbs_init(void)
 		if (err)
 			return err;
 	}
-	if (asks && !proc_create_data("popcorn_floor_verbs", 0600, NULL, &kfloor_proc_ops,
-				      &kfloor_file)) {
-		if (serves)
-			server_stop();
-		return -ENOMEM;
-	}
-	return 0;
-}
-
-static void __exit floor_verbs_exit(void)
-{
-	/* Waits for a row that is running. */
-	if (asks)
-		remove_proc_entry("popcorn_floor_verbs", NULL);
-	if (serves)
+	err = asks ? kfloor_create(FILE_NAME, &kfloor_file) : 0;
+	if (err && serves)
 		server_stop();
+	return err;
 }
 
 module_init(floor_verbs_init);
