@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0-only OR MIT
+# Everything is built under build/. Each directory adds its own targets in its build.mk.
+
+KERNEL ?= 6.1
+ARCH ?= amd64
+KERNELS := 6.1-amd64 6.1-arm64 6.12-amd64 6.12-arm64
+PYTHON := /usr/bin/python3
+
+CFLAGS ?= -O2 -g
+WARN := -Wall -Wextra -Werror
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+
+.PHONY: all help
+all: modules guest
+
+help:
+	@echo 'make deps          install the Debian packages that building and testing need'
+	@echo 'make modules       kernel modules for KERNEL=6.1|6.12 ARCH=amd64|arm64'
+	@echo 'make modules-all   kernel modules for all four'
+	@echo 'make sparse        the same with sparse'
+	@echo 'make check         every test; check-quick: those without virtual machines'
+	@echo 'make demo          two virtual nodes, and what the messages between them cost'
+
+# Dependencies: apt is asked only when something is missing.
+
+PACKAGES = $(shell sed 's/\#.*//' packaging/deps.txt)
+
+.PHONY: deps
+deps:
+	@missing=$$(for p in $(PACKAGES); do \
+		dpkg-query -W -f='$${Status}\n' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+	if [ -n "$$missing" ]; then \
+		echo "deps: installing" $$missing; \
+		export DEBIAN_FRONTEND=noninteractive; \
+		apt-get -q update && apt-get -q -y --no-install-recommends install $$missing; \
+	fi
+
+# What guests are made of, unpacked from Debian packages. Each is there whole or not at all.
+
+build/kernels/%:
+	cluster/fetch $*
+build/userland/%:
+	cluster/fetch userland-$*
+
+.PRECIOUS: build/kernels/% build/userland/%
+
+# Modules are built in a copy of the sources, one copy for each kernel.
+
+CROSS_amd64 := x86_64-linux-gnu-
+CROSS_arm64 := aarch64-linux-gnu-
+LINUX_amd64 := x86
+LINUX_arm64 := arm64
+MOD_SOURCES := Kbuild include kernel transport rdma-kmod microbench dsm-proto
+
+# $(call mod-build,KERNEL-ARCH,further arguments)
+define mod-build
+	@mkdir -p build/mod/$(1)
+	@flock build/mod/.$(1).lock rsync -rlt --delete --exclude='*.mod.c' --include='*/' \
+		--include='*.[chS]' --include=/Kbuild --exclude='*' --prune-empty-dirs \
+		$(wildcard $(MOD_SOURCES)) build/mod/$(1)/
+	@flock build/mod/.$(1).lock $(MAKE) --no-print-directory -C build/kernels/$(1)/headers \
+		M=$(CURDIR)/build/mod/$(1) ARCH=$(LINUX_$(lastword $(subst -, ,$(1)))) \
+		CROSS_COMPILE=$(CROSS_$(lastword $(subst -, ,$(1)))) \
+		CONFIG_DEBUG_INFO_BTF_MODULES= W=1 $(2) modules
+endef
+
+.PHONY: modules modules-all sparse $(addprefix modules-,$(KERNELS))
+modules: modules-$(KERNEL)-$(ARCH)
+modules-all: $(addprefix modules-,$(KERNELS))
+$(addprefix modules-,$(KERNELS)): modules-%: | build/kernels/%
+	$(call mod-build,$*)
+
+sparse: | build/kernels/$(KERNEL)-$(ARCH)
+	$(call mod-build,$(KERNEL)-$(ARCH),C=2 CF="-D__CHECK_ENDIAN__")
+
+# Tests.
+
+.PHONY: check check-quick demo clean distclean
+check: all
+	$(PYTHON) -m pytest tests
+check-quick:
+	$(PYTHON) -m pytest -m 'not qemu' tests
+
+demo: all
+	$(if $(wildcard cluster/demo),cluster/demo --arch $(ARCH),@echo 'demo: not there yet'; exit 1)
+
+clean:
+	rm -rf build/bin build/mod build/guest build/obj build/cluster
+distclean:
+	rm -rf build
+
+-include $(sort $(wildcard */build.mk */*/build.mk))
