@@ -1,0 +1,663 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Queue pairs: one for each lane. Frames are SENDs; a page is one RDMA
+ * WRITE_WITH_IMM into the frame that the requester named. Completions run in
+ * softirq. How queue pairs are connected is in cm.c.
+ *
+ * A connection's memory outlives its queue pair: nothing that a completion
+ * touches is freed before the queue pair is drained and destroyed.
+ */
+#include <linux/slab.h>
+
+#include "rdma.h"
+
+#define DRAIN_MS	100	/* for the last frames, when asked to flush */
+#define KEYS_MAX	65536	/* chunks that a peer may have: 128 GiB */
+
+static void rx_done(struct ib_cq *cq, struct ib_wc *wc);
+static void tx_done(struct ib_cq *cq, struct ib_wc *wc);
+static void reg_done(struct ib_cq *cq, struct ib_wc *wc);
+
+/* ------------------------------------------------------ making, destroying */
+
+/**
+ * rdma_conn_alloc - a connection without a queue pair
+ * @id:        its identifier, or NULL for now
+ * @initiator: we call
+ *
+ * Return: the connection, or NULL.
+ */
+struct rdma_conn *rdma_conn_alloc(struct rdma_cm_id *id, bool initiator)
+{
+	struct rdma_conn *c = kzalloc(sizeof(*c), GFP_KERNEL);
+
+	if (!c)
+		return NULL;
+	c->id = id;
+	c->initiator = initiator;
+	c->phase = initiator ? RDMA_DIALLING : RDMA_PROVING;
+	INIT_LIST_HEAD(&c->on_dev);
+	INIT_LIST_HEAD(&c->pending);
+	INIT_DELAYED_WORK(&c->reap, rdma_conn_reap);
+	init_waitqueue_head(&c->drained);
+	init_completion(&c->reg_done);
+	return c;
+}
+
+/**
+ * rdma_conn_setup - queue pair, completion queue and rings
+ * @c: connection whose identifier knows its device, and whose link is set
+ *
+ * Process context. Return: 0 or -errno: rdma_conn_teardown() undoes what was done.
+ */
+int rdma_conn_setup(struct rdma_conn *c)
+{
+	const struct pt_cfg *cfg = &c->base.link->pt.node->cfg;
+	u32 i, receives = pt_cfg_receives(cfg);
+	struct ib_device *dev = c->id->device;
+	struct ib_qp_init_attr attr = {
+		.sq_sig_type = IB_SIGNAL_REQ_WR,
+		.qp_type = IB_QPT_RC,
+		.cap.max_send_sge = 1,
+		.cap.max_recv_sge = 1,
+	};
+	int err;
+
+	c->dev = rdma_dev_get(dev, c);
+	if (IS_ERR(c->dev)) {
+		err = PTR_ERR(c->dev);
+		c->dev = NULL;
+		return err;
+	}
+	/* Everything that may be under way at once, and a registration. */
+	c->depth = roundup_pow_of_two(cfg->window + cfg->prepaid + PT_SPARE + 1);
+	while (c->depth > 16 && c->depth > dev->attrs.max_qp_wr / 2)
+		c->depth /= 2;
+	c->rx = kcalloc(receives, sizeof(*c->rx), GFP_KERNEL);
+	c->tx = kcalloc(c->depth, sizeof(*c->tx), GFP_KERNEL);
+	c->copy = kzalloc(c->depth * RDMA_COPY, GFP_KERNEL);
+	c->hs_buf = kzalloc(RDMA_COPY, GFP_KERNEL);
+	if (!c->rx || !c->tx || !c->copy || !c->hs_buf)
+		return -ENOMEM;
+	for (i = 0; i < receives; i++) {
+		c->rx[i].cqe.done = rx_done;
+		c->rx[i].conn = c;
+	}
+	for (i = 0; i < c->depth; i++) {
+		c->tx[i].cqe.done = tx_done;
+		c->tx[i].conn = c;
+		c->tx[i].index = i;
+	}
+	c->hs_cqe.done = rdma_conn_handshake_done;
+	c->reg_cqe.done = reg_done;
+
+	c->copy_dma = ib_dma_map_single(dev, c->copy, c->depth * RDMA_COPY, DMA_TO_DEVICE);
+	if (ib_dma_mapping_error(dev, c->copy_dma)) {
+		c->copy_dma = 0;
+		return -ENOMEM;
+	}
+	c->hs_dma = ib_dma_map_single(dev, c->hs_buf, RDMA_COPY, DMA_FROM_DEVICE);
+	if (ib_dma_mapping_error(dev, c->hs_dma)) {
+		c->hs_dma = 0;
+		return -ENOMEM;
+	}
+	attr.cap.max_send_wr = c->depth + 1;
+	attr.cap.max_recv_wr = receives + 1;
+	c->cq = ib_alloc_cq_any(dev, c, attr.cap.max_send_wr + attr.cap.max_recv_wr + 2,
+				IB_POLL_SOFTIRQ);
+	if (IS_ERR(c->cq)) {
+		err = PTR_ERR(c->cq);
+		c->cq = NULL;
+		return err;
+	}
+	attr.send_cq = attr.recv_cq = c->cq;
+	return rdma_create_qp(c->id, c->dev->pd, &attr);
+}
+
+/* Receives that were never flushed, if the queue pair didn't get that far. */
+static void return_buffers(struct rdma_conn *c)
+{
+	u32 i, receives;
+
+	if (!c->rx)
+		return;
+	receives = pt_cfg_receives(&c->base.link->pt.node->cfg);
+	popcorn_conn_lock(&c->base);
+	for (i = 0; i < receives; i++) {
+		if (c->rx[i].buf)
+			popcorn_rxbuf_put(&c->base, c->rx[i].buf);
+		c->rx[i].buf = NULL;
+	}
+	popcorn_conn_unlock(&c->base);
+}
+
+/**
+ * rdma_conn_teardown - end it
+ * @c: connection
+ *
+ * Nothing comes any more when this returns, and the device is given back. Not
+ * from a callback of the identifier: those that run are waited for, later ones
+ * see RDMA_OVER. Process context.
+ */
+void rdma_conn_teardown(struct rdma_conn *c)
+{
+	if (c->id) {
+		rdma_lock_handler(c->id);
+		/* Nobody is between looking at the phase and posting. */
+		if (c->base.link)
+			popcorn_conn_lock(&c->base);
+		WRITE_ONCE(c->phase, RDMA_OVER);
+		if (c->base.link)
+			popcorn_conn_unlock(&c->base);
+		rdma_unlock_handler(c->id);
+	}
+	if (c->id && c->id->qp) {
+		rdma_disconnect(c->id);
+		ib_drain_qp(c->id->qp);
+		rdma_destroy_qp(c->id);
+	}
+	return_buffers(c);
+	if (c->cq)
+		ib_free_cq(c->cq);
+	c->cq = NULL;
+	if (c->copy_dma)
+		ib_dma_unmap_single(c->dev->dev, c->copy_dma, c->depth * RDMA_COPY,
+				    DMA_TO_DEVICE);
+	if (c->hs_dma)
+		ib_dma_unmap_single(c->dev->dev, c->hs_dma, RDMA_COPY, DMA_FROM_DEVICE);
+	c->copy_dma = c->hs_dma = 0;
+	if (c->id)
+		rdma_destroy_id(c->id);
+	c->id = NULL;
+	if (c->dev)
+		rdma_dev_put(c->dev, c);
+	c->dev = NULL;
+}
+
+/**
+ * rdma_conn_release - free a connection that nobody counts
+ * @pc: torn down
+ */
+void rdma_conn_release(struct popcorn_conn *pc)
+{
+	struct rdma_conn *c = rdma_to_conn(pc);
+
+	kfree(c->rx);
+	kfree(c->tx);
+	kfree(c->copy);
+	kfree(c->hs_buf);
+	kvfree(c->keys);
+	kfree(c);
+}
+
+/* ---------------------------------------------------------------- sending */
+
+static inline u16 ring_space(const struct rdma_conn *c)
+{
+	return c->depth - (u16)(c->head - c->tail);
+}
+
+struct batch {
+	struct ib_rdma_wr wr[8];
+	struct ib_sge sge[8];
+	unsigned int n;
+};
+
+static int batch_post(struct rdma_conn *c, struct batch *b)
+{
+	int err = 0;
+
+	if (b->n) {
+		b->wr[b->n - 1].wr.next = NULL;
+		err = ib_post_send(c->id->qp, &b->wr[0].wr, NULL);
+	}
+	b->n = 0;
+	return err;
+}
+
+/*
+ * Add a work request to the batch. Every quarter of the ring one is signalled,
+ * so that a full ring always has a completion to come.
+ */
+static struct ib_rdma_wr *batch_add(struct rdma_conn *c, struct batch *b, u64 addr, u32 len,
+				    bool signal)
+{
+	struct ib_rdma_wr *w = &b->wr[b->n];
+	struct rdma_tx *tx = &c->tx[c->head & (c->depth - 1)];
+
+	if (b->n)
+		b->wr[b->n - 1].wr.next = &w->wr;
+	b->sge[b->n] = (struct ib_sge){
+		.addr = addr,
+		.length = len,
+		.lkey = c->dev->pd->local_dma_lkey,
+	};
+	c->head++;
+	if (!(c->head & (c->depth / 4 - 1)))
+		signal = true;
+	memset(&w->wr, 0, sizeof(w->wr));
+	w->wr.wr_cqe = &tx->cqe;
+	w->wr.sg_list = &b->sge[b->n];
+	w->wr.num_sge = 1;
+	w->wr.opcode = IB_WR_SEND;
+	w->wr.send_flags = signal ? IB_SEND_SIGNALED : 0;
+	b->n++;
+	return w;
+}
+
+static void batch_send(struct rdma_conn *c, struct batch *b, const void *data, u32 len,
+		       bool signal)
+{
+	u64 addr;
+
+	if (len <= RDMA_COPY) {
+		u32 off = (c->head & (c->depth - 1)) * RDMA_COPY;
+
+		memcpy(c->copy + off, data, len);
+		addr = c->copy_dma + off;
+	} else {
+		addr = rdma_frame_dma(c->dev, popcorn_buf_frame(data)) + offset_in_page(data);
+	}
+	ib_dma_sync_single_for_device(c->dev->dev, addr, len, DMA_TO_DEVICE);
+	batch_add(c, b, addr, len, signal);
+}
+
+/*
+ * Where the peer wants a page. Return: 0, -EAGAIN if it hasn't told that
+ * chunk's key yet, -EPROTO if the frame can't be.
+ */
+static int remote_frame(struct rdma_conn *c, u32 frame, u64 *addr, u32 *rkey)
+{
+	struct popcorn_conn *urgent = c->base.link->conn[PW_URGENT];
+	u32 chunk = frame / POPCORN_CHUNK_PAGES, page = frame % POPCORN_CHUNK_PAGES;
+	struct rdma_conn *u;
+	struct pw_key *k;
+
+	if (!urgent || urgent->driver != &rdma_driver)
+		return -EAGAIN;
+	u = rdma_to_conn(urgent);
+	if (chunk >= u->nkeys || !u->keys[chunk].pages)
+		return -EAGAIN;
+	k = &u->keys[chunk];
+	if (page >= le32_to_cpu(k->pages))
+		return -EPROTO;
+	*addr = le64_to_cpu(k->addr) + (u64)page * PAGE_SIZE;
+	*rkey = le32_to_cpu(k->rkey);
+	return 0;
+}
+
+/* Post all receive buffers that are free. Link's lock held. */
+static int post_receives(struct rdma_conn *c)
+{
+	struct popcorn_rxbuf *b;
+
+	while ((b = popcorn_rxbuf_get(&c->base))) {
+		struct rdma_rx *rx = &c->rx[b->index];
+		struct ib_sge sge = {
+			.addr = rdma_frame_dma(c->dev, b->frame),
+			.length = PW_FRAME,
+			.lkey = c->dev->pd->local_dma_lkey,
+		};
+		struct ib_recv_wr wr = {
+			.wr_cqe = &rx->cqe,
+			.sg_list = &sge,
+			.num_sge = 1,
+		};
+		int err;
+
+		ib_dma_sync_single_for_device(c->dev->dev, sge.addr, PW_FRAME, DMA_FROM_DEVICE);
+		rx->buf = b;
+		err = ib_post_recv(c->id->qp, &wr, NULL);
+		if (err) {
+			rx->buf = NULL;
+			popcorn_rxbuf_put(&c->base, b);
+			return err;
+		}
+	}
+	return 0;
+}
+
+/* Take frames until there are none or the ring is full. Link's lock held. */
+static int pump(struct rdma_conn *c, struct pt_lane *la)
+{
+	struct batch b;
+	struct pt_out out;
+	int err;
+
+	err = post_receives(c);
+	if (err)
+		return err;
+	b.n = 0;
+	c->blocked = false;
+	while (pt_lane_tx_pending(la)) {
+		struct pt_tx *tx = pt_lane_tx_peek(la);
+		u64 addr = 0;
+		u32 rkey = 0;
+
+		if (!ring_space(c)) {
+			c->blocked = true;
+			break;
+		}
+		if (tx && tx->kind == PW_PAGE) {
+			err = remote_frame(c, tx->frame, &addr, &rkey);
+			if (err == -EAGAIN)	/* keys_received() kicks again */
+				err = 0;
+			if (err || !rkey)
+				break;
+		}
+		if (!pt_lane_tx(la, &out))
+			break;
+		if (out.page) {
+			struct popcorn_frame *f = out.page;
+			u64 from = rdma_frame_dma(c->dev, f);
+			struct ib_rdma_wr *w;
+
+			ib_dma_sync_single_for_device(c->dev->dev, from, PAGE_SIZE,
+						      DMA_TO_DEVICE);
+			w = batch_add(c, &b, from, PAGE_SIZE, false);
+			w->wr.opcode = IB_WR_RDMA_WRITE_WITH_IMM;
+			w->wr.ex.imm_data = cpu_to_be32(out.imm);
+			w->remote_addr = addr;
+			w->rkey = rkey;
+		} else {
+			batch_send(c, &b, out.hdr, PW_HDR + out.len,
+				   out.hdr->kind == PW_BYE);
+		}
+		if (b.n == ARRAY_SIZE(b.wr)) {
+			err = batch_post(c, &b);
+			if (err)
+				return err;
+		}
+	}
+	return batch_post(c, &b) ?: err;
+}
+
+/**
+ * rdma_conn_kick - send what is pending, post what has come back
+ * @pc:        connection
+ * @may_sleep: not needed
+ */
+void rdma_conn_kick(struct popcorn_conn *pc, bool may_sleep)
+{
+	struct rdma_conn *c = rdma_to_conn(pc);
+	struct pt_lane *la;
+	int err = 0;
+
+	la = popcorn_conn_lock(pc);
+	if (c->phase == RDMA_OPEN)
+		err = pump(c, la);
+	popcorn_conn_unlock(pc);
+	if (err)
+		rdma_conn_fail(c, err);
+}
+
+/**
+ * rdma_conn_wc_failed - a completion with an error
+ * @c:    connection
+ * @wc:   completion
+ * @what: for the log
+ */
+void rdma_conn_wc_failed(struct rdma_conn *c, const struct ib_wc *wc, const char *what)
+{
+	/* The first error flushes the rest. */
+	if (wc->status != IB_WC_WR_FLUSH_ERR)
+		pr_info_ratelimited("msg_rdma: node %u: %s %s, reconnecting\n",
+				    c->base.link->peer, what, ib_wc_status_msg(wc->status));
+	rdma_conn_fail(c, wc->status == IB_WC_RETRY_EXC_ERR ? -ETIMEDOUT : -ECONNRESET);
+}
+
+static void tx_done(struct ib_cq *cq, struct ib_wc *wc)
+{
+	struct rdma_tx *tx = container_of(wc->wr_cqe, struct rdma_tx, cqe);
+	struct rdma_conn *c = tx->conn;
+	struct pt_lane *la;
+	int err = 0;
+
+	if (unlikely(wc->status != IB_WC_SUCCESS)) {
+		rdma_conn_wc_failed(c, wc, "send failed:");
+		return;
+	}
+	la = popcorn_conn_lock(&c->base);
+	/* All up to this one are done: the ring position of its index next after tail. */
+	c->tail += ((tx->index - c->tail) & (c->depth - 1)) + 1;
+	if (c->blocked && c->phase == RDMA_OPEN)
+		err = pump(c, la);
+	if (c->tail == c->head)
+		wake_up(&c->drained);
+	popcorn_conn_unlock(&c->base);
+	if (err)
+		rdma_conn_fail(c, err);
+}
+
+/* -------------------------------------------------------------- receiving */
+
+/* A page has been written; the CPU is to see it before anybody is woken. */
+static void sync_page(struct rdma_conn *c, u32 imm)
+{
+	struct pt_lane *la = popcorn_conn_lock(&c->base);
+	struct popcorn_frame *f = NULL;
+
+	if (PW_IMM_SLOT(imm) < la->link->node->cfg.slots)
+		f = la->slots[PW_IMM_SLOT(imm)].page;
+	if (f) {
+		ib_dma_sync_single_for_cpu(c->dev->dev, rdma_frame_dma(c->dev, f), PAGE_SIZE,
+					   DMA_FROM_DEVICE);
+		flush_dcache_page(f->page);
+	}
+	popcorn_conn_unlock(&c->base);
+}
+
+static void rx_done(struct ib_cq *cq, struct ib_wc *wc)
+{
+	struct rdma_rx *rx = container_of(wc->wr_cqe, struct rdma_rx, cqe);
+	struct rdma_conn *c = rx->conn;
+	struct popcorn_rxbuf *b = rx->buf;
+	const struct pw_hdr *h = b->data;
+	int err;
+
+	rx->buf = NULL;
+
+	if (unlikely(wc->status != IB_WC_SUCCESS)) {
+		popcorn_conn_lock(&c->base);
+		popcorn_rxbuf_put(&c->base, b);
+		popcorn_conn_unlock(&c->base);
+		rdma_conn_wc_failed(c, wc, "receive failed:");
+		return;
+	}
+	if (wc->wc_flags & IB_WC_WITH_IMM) {
+		u32 imm = be32_to_cpu(wc->ex.imm_data);
+
+		sync_page(c, imm);
+		popcorn_conn_lock(&c->base);
+		popcorn_rxbuf_put(&c->base, b);
+		popcorn_conn_unlock(&c->base);
+		popcorn_conn_rx_imm(&c->base, imm, wc->byte_len);
+	} else {
+		ib_dma_sync_single_for_cpu(c->dev->dev, rdma_frame_dma(c->dev, b->frame),
+					   wc->byte_len, DMA_FROM_DEVICE);
+		if (wc->byte_len < PW_HDR) {
+			popcorn_conn_lock(&c->base);
+			popcorn_rxbuf_put(&c->base, b);
+			popcorn_conn_unlock(&c->base);
+			rdma_conn_fail(c, -EPROTO);
+			return;
+		}
+		popcorn_conn_rx(&c->base, h, h + 1, wc->byte_len - PW_HDR, b);
+	}
+	/* What was free at once must not wait for the next frame to go out. */
+	popcorn_conn_lock(&c->base);
+	err = c->phase == RDMA_OPEN ? post_receives(c) : 0;
+	popcorn_conn_unlock(&c->base);
+	if (err)
+		rdma_conn_fail(c, err);
+}
+
+/* --------------------------------------------------------------- handshake */
+
+/**
+ * rdma_conn_receive_handshake - post the receive for PROOF or READY
+ * @c: connection that is set up
+ */
+int rdma_conn_receive_handshake(struct rdma_conn *c)
+{
+	struct ib_sge sge = {
+		.addr = c->hs_dma,
+		.length = RDMA_COPY,
+		.lkey = c->dev->pd->local_dma_lkey,
+	};
+	struct ib_recv_wr wr = { .wr_cqe = &c->hs_cqe, .sg_list = &sge, .num_sge = 1 };
+
+	return ib_post_recv(c->id->qp, &wr, NULL);
+}
+
+/**
+ * rdma_conn_send_handshake - send PROOF or READY
+ * @c:    connection, not open yet: nobody else posts
+ * @data: at most RDMA_COPY bytes
+ * @len:  bytes
+ *
+ * Any context. Return: 0 or -errno.
+ */
+int rdma_conn_send_handshake(struct rdma_conn *c, const void *data, u32 len)
+{
+	struct batch b;
+
+	b.n = 0;
+	batch_send(c, &b, data, len, false);
+	return batch_post(c, &b);
+}
+
+/**
+ * rdma_conn_take_buffers - post the lane's receive buffers
+ * @c: connection of the link's present session
+ *
+ * Any context. Return: 0 or -errno.
+ */
+int rdma_conn_take_buffers(struct rdma_conn *c)
+{
+	int err;
+
+	popcorn_conn_lock(&c->base);
+	err = post_receives(c);
+	popcorn_conn_unlock(&c->base);
+	return err;
+}
+
+/* -------------------------------------------------------------- engine's side */
+
+/**
+ * rdma_conn_close - end a connection of a link
+ * @pc:    connection
+ * @flush: give the last frames %DRAIN_MS to be acknowledged
+ */
+void rdma_conn_close(struct popcorn_conn *pc, bool flush)
+{
+	struct rdma_conn *c = rdma_to_conn(pc);
+
+	if (flush && c->phase == RDMA_OPEN)
+		wait_event_timeout(c->drained, READ_ONCE(c->tail) == READ_ONCE(c->head),
+				   msecs_to_jiffies(DRAIN_MS));
+	rdma_conn_teardown(c);
+}
+
+static void reg_done(struct ib_cq *cq, struct ib_wc *wc)
+{
+	struct rdma_conn *c = container_of(wc->wr_cqe, struct rdma_conn, reg_cqe);
+
+	c->reg_status = wc->status == IB_WC_SUCCESS ? 0 : -EIO;
+	complete(&c->reg_done);
+	if (wc->status != IB_WC_SUCCESS)
+		rdma_conn_wc_failed(c, wc, "registration failed:");
+}
+
+/**
+ * rdma_conn_register - let the device register memory
+ * @c:  connection, open; one registration at a time
+ * @mr: mapped
+ *
+ * Process context. The wait ends at the latest when the connection fails, as
+ * its queue is flushed then. Return: 0 or -errno.
+ */
+int rdma_conn_register(struct rdma_conn *c, struct ib_mr *mr)
+{
+	struct ib_reg_wr wr = {
+		.wr.opcode = IB_WR_REG_MR,
+		.wr.wr_cqe = &c->reg_cqe,
+		.wr.send_flags = IB_SEND_SIGNALED,
+		.mr = mr,
+		.key = mr->rkey,
+		.access = IB_ACCESS_LOCAL_WRITE | IB_ACCESS_REMOTE_WRITE,
+	};
+	int err = -ENOTCONN;
+
+	reinit_completion(&c->reg_done);
+	popcorn_conn_lock(&c->base);
+	if (c->phase == RDMA_OPEN)
+		err = ib_post_send(c->id->qp, &wr.wr, NULL);
+	popcorn_conn_unlock(&c->base);
+	if (err)
+		return err;
+	if (!wait_for_completion_timeout(&c->reg_done, 5 * HZ)) {
+		rdma_conn_fail(c, -ETIMEDOUT);
+		return -ETIMEDOUT;
+	}
+	return c->reg_status;
+}
+
+/**
+ * rdma_conn_keys - remote keys for the peer
+ * @pc:    connection
+ * @keys:  filled in
+ * @max:   room there
+ * @chunk: first chunk wanted; moved on
+ *
+ * Process context. Return: how many were filled in.
+ */
+u32 rdma_conn_keys(struct popcorn_conn *pc, struct pw_key *keys, u32 max, u32 *chunk)
+{
+	struct rdma_conn *c = rdma_to_conn(pc);
+
+	return c->dev ? rdma_dev_keys(c->dev, c, keys, max, chunk) : 0;
+}
+
+/**
+ * rdma_conn_keys_received - the peer's remote keys
+ * @pc:   URGENT connection of the session
+ * @keys: keys
+ * @n:    how many
+ */
+void rdma_conn_keys_received(struct popcorn_conn *pc, const struct pw_key *keys, u32 n)
+{
+	struct rdma_conn *c = rdma_to_conn(pc);
+	struct pw_key *more = NULL, *old;
+	u32 i, top = 0;
+
+	for (i = 0; i < n; i++) {
+		u32 chunk = le32_to_cpu(keys[i].chunk);
+
+		if (chunk >= KEYS_MAX ||
+		    le32_to_cpu(keys[i].pages) > POPCORN_CHUNK_PAGES) {
+			rdma_conn_fail(c, -EPROTO);
+			return;
+		}
+		top = max(top, chunk + 1);
+	}
+	if (top > c->nkeys) {
+		more = kvcalloc(roundup_pow_of_two(top), sizeof(*more), GFP_KERNEL);
+		if (!more) {
+			rdma_conn_fail(c, -ENOMEM);	/* they come again then */
+			return;
+		}
+	}
+	popcorn_conn_lock(pc);
+	old = more ? c->keys : NULL;
+	if (more) {
+		memcpy(more, c->keys, c->nkeys * sizeof(*more));
+		c->keys = more;
+		c->nkeys = roundup_pow_of_two(top);
+	}
+	for (i = 0; i < n; i++)
+		c->keys[le32_to_cpu(keys[i].chunk)] = keys[i];
+	popcorn_conn_unlock(pc);
+	kvfree(old);
+}
