@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-2.0-only OR MIT
+# User-space builds of the transport core, its simulator, unit tests and fuzzers.
+# build/obj/core/ is plain, build/obj/core-san/ has the address and UB sanitizers.
+
+PT_CORE_SRC := $(wildcard transport/core/*.c)
+PT_SIM_SRC := $(wildcard transport/sim/*.c)
+PT_HDR := $(wildcard transport/core/*.h include/popcorn/*.h)
+PT_CFLAGS := -std=gnu11 -O2 -g -Wall -Wextra -Werror -Iinclude
+PT_SAN := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+
+PT_CORE_OBJ := $(PT_CORE_SRC:transport/%.c=build/obj/%.o)
+PT_CORE_SAN := $(PT_CORE_SRC:transport/core/%.c=build/obj/core-san/%.o)
+PT_SIM_OBJ := $(PT_SIM_SRC:transport/%.c=build/obj/%.o)
+PT_SIM_SAN := $(PT_SIM_SRC:transport/sim/%.c=build/obj/sim-san/%.o)
+
+$(PT_CORE_OBJ) $(PT_SIM_OBJ): build/obj/%.o: transport/%.c $(PT_HDR) transport/sim/sim.h transport/build.mk
+	@mkdir -p $(@D)
+	$(CC) $(PT_CFLAGS) -fPIC -c -o $@ $<
+
+$(PT_CORE_SAN): build/obj/core-san/%.o: transport/core/%.c $(PT_HDR) transport/build.mk
+	@mkdir -p $(@D)
+	$(CC) $(PT_CFLAGS) $(PT_SAN) -c -o $@ $<
+
+$(PT_SIM_SAN): build/obj/sim-san/%.o: transport/sim/%.c $(PT_HDR) transport/sim/sim.h transport/build.mk
+	@mkdir -p $(@D)
+	$(CC) $(PT_CFLAGS) $(PT_SAN) -c -o $@ $<
+
+build/bin/popcorn-sim: $(PT_SIM_OBJ) $(PT_CORE_OBJ)
+	@mkdir -p $(@D)
+	$(CC) -o $@ $^
+
+build/bin/popcorn-sim-san: $(PT_SIM_SAN) $(PT_CORE_SAN)
+	@mkdir -p $(@D)
+	$(CC) $(PT_SAN) -o $@ $^
+
+.PHONY: sim
+sim: build/bin/popcorn-sim build/bin/popcorn-sim-san
+all: sim
