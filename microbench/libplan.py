@@ -171,6 +171,8 @@ def result_rows(suite, engine, transport, figures, floor_figures, floors, **comm
         if case.threads > 1:
             extra["threads"] = case.threads
         versus = [(k[0], f) for k, f in floor_figures.items() if k[1:] == (case.row, case.size)]
+        if case.row == "rtt" and case.cls != "sync":
+            versus = versus[:1]     # the bare floor; the others have no classes to compare
         if case.row == "urgent_under_bulk":     # the floor is our own, with the wire idle
             idle = figures.get(Case("rtt", case.size, case.cls))
             versus = [("idle", idle)] if idle else []

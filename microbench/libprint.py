@@ -3,6 +3,7 @@
 
 HEAD = ("row", "class", "bytes", "unit", "t_min", "t_typical", "t_avg", "99%", "99.9%", "floor",
         "floor name", "added", "ratio")
+LEFT = (0, 1, 3, 10)    # columns of words
 
 
 def figure(v, unit=""):
@@ -32,14 +33,50 @@ def aligned(head, lines, left=()):
                      for row in [head, *lines])
 
 
+def group(r):
+    """Rows with the same of these belong together: one part of a table, one picture."""
+    return r["engine"], r["transport"], r.get("poll"), r.get("kernel"), r.get("ablation")
+
+
+def groups(rows):
+    """Our groups in the file's order, kernel mode first."""
+    return sorted(dict.fromkeys(group(r) for r in rows if r["suite"] != "floor"),
+                  key=lambda g: g[0] != "kernel")
+
+
+def title(g):
+    engine, transport, poll, kernel, ablation = g
+    return ", ".join(filter(None, (transport, f"{engine} mode", poll, kernel and f"Linux {kernel}",
+                                   ablation and f"ablation: {ablation}")))
+
+
+def quiet_repeats(lines, n):
+    """Blank the first n cells of a line that says the same there as the one above."""
+    out, above = [], None
+    for line in lines:
+        out.append([""] * n + line[n:] if line[:n] == above else line)
+        above = line[:n]
+    return out
+
+
 def table(rows):
-    """Ours first, then the floors by themselves. Latencies are whole round trips."""
+    """A part for each group of ours, then the floors by themselves."""
     parts = []
-    for title, chosen in (("ours", [r for r in rows if r["suite"] != "floor"]),
-                          ("floors", [r for r in rows if r["suite"] == "floor"])):
-        if not chosen:
-            continue
-        head = list(HEAD) if title == "ours" else list(HEAD[:9])
-        lines = [cells(r)[:len(head)] for r in chosen]
-        parts.append(aligned(head, lines, left=(0, 1, 3, 10)))
+    for g in groups(rows):
+        lines = [cells(r) for r in rows if r["suite"] != "floor" and group(r) == g]
+        parts.append(title(g) + "\n" + aligned(HEAD, quiet_repeats(lines, 9), left=LEFT))
+    lines = [cells(r)[:9] for r in rows if r["suite"] == "floor"]
+    if lines:
+        parts.append("floors\n" + aligned(HEAD[:9], lines, left=LEFT))
     return "\n\n".join(parts)
+
+
+def markdown(rows):
+    rule = "|" + "|".join("---" if i in LEFT else "--:" for i in range(len(HEAD))) + "|"
+    parts = [(title(g), [cells(r) for r in rows if r["suite"] != "floor" and group(r) == g])
+             for g in groups(rows)]
+    parts.append(("floors", [cells(r) for r in rows if r["suite"] == "floor"]))
+    return "\n\n".join(
+        "\n".join([f"**{name}**", "", "| " + " | ".join(HEAD) + " |", rule]
+                  + ["| " + " | ".join(line) + " |" for line in lines])
+        for name, lines in parts if lines)

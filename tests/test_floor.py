@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-2.0-only OR MIT
+"""The raw floors: every row of each program, wrong use, and the wrappers of UCX and OpenMPI."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(TOP / "microbench"))
+
+import libfloor
+import libresult
+
+BIN = TOP / "build" / "bin"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def built():
+    subprocess.run(["make", "-s", "floors"], cwd=TOP, check=True, timeout=300)
+
+
+def run(program, *args):
+    return subprocess.run([str(BIN / program), *args], capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("program", ["floor_tcp", "floor_shm"])
+def test_every_row_and_mode(program):
+    r = run(program, "--iters", "300")
+    assert r.returncode == 0, r.stderr
+    rows = [json.loads(l) for l in r.stdout.splitlines()]
+    names = {(x["name"], x["row"], x["size"]) for x in rows}
+    assert len(names) == len(rows) == 2 * (6 + 3)
+    for x in rows:
+        assert x["unit"] == "us" and x["iters"] >= 300
+        assert 0 < x["min"] <= x["median"] <= x["p99"] <= x["p999"] and x["avg"] >= x["min"]
+        libresult.convert(x, x["row"], x["size"], False)
+
+
+@pytest.mark.parametrize("window", ["2", "3", "16", "64"])
+@pytest.mark.parametrize("program", ["floor_tcp", "floor_shm"])
+def test_any_window_ends(program, window):
+    """Also an odd one: both ends must agree how many acknowledgements there are."""
+    for row in ("stream", "rate"):
+        r = run(program, "--row", row, "--iters", "100", "--window", window)
+        assert r.returncode == 0, r.stderr
+        assert len(r.stdout.splitlines()) == 2
+
+
+@pytest.mark.parametrize("args, says", [
+    (["--row", "foo"], "no row 'foo'"), (["--mode", "idle"], "no mode 'idle'"),
+    (["--size", "1000000"], "--size takes"), (["--iters", "-3"], "--iters takes"),
+    (["--window", "1"], "--window takes"), (["--size", "8x"], "--size takes"),
+    (["a", "b"], "too many arguments"),
+])
+def test_wrong_use_is_one_line(args, says):
+    r = run("floor_tcp", *args)
+    assert r.returncode in (1, 2) and says in r.stderr and len(r.stderr.splitlines()) == 1
+
+
+def test_verbs_without_a_device():
+    if Path("/sys/class/infiniband").exists() and any(Path("/sys/class/infiniband").iterdir()):
+        pytest.skip("this machine has an RDMA device")
+    r = run("floor_verbs", "10.0.0.1")
+    assert r.returncode == 1 and "no RDMA device" in r.stderr
+
+
+@pytest.mark.parametrize("transport", ["tcp", "shm"])
+@pytest.mark.parametrize("poll", ["busy", "block"])
+def test_sources_give_usable_lines(transport, poll):
+    for f in libfloor.local_floors(transport, poll):
+        if f.missing():
+            pytest.skip(f.missing())
+        for row, size in (("rtt", 64), ("fetch", 4096), ("stream", 4096), ("rate", 64)):
+            if row in f.rows:
+                stats, _ = libresult.convert(f.run(row, size, 500, 16), row, size, False)
+                assert stats["median"] > 0
+
+
+def test_ucx_round_trip_is_twice_its_one_way():
+    head = "iterations,50.0_percentile_lat,avg_lat,overall_lat,avg_bw,overall_bw,avg_mr,overall_mr"
+    values = "100,1.5,1.6,1.6,10,10,500000,400000"
+    out = head + "\n" + values + "\n"
+    assert libfloor.Ucx.parse(out, "rtt", 64, 100)["median"] == 3.0
+    assert libfloor.Ucx.parse(out, "rate", 64, 100)["median"] == 2.5
+    for text in ("", head, head + "\nx,y\n"):
+        with pytest.raises(libresult.ResultError, match="output"):
+            libfloor.Ucx.parse(text, "rtt", 64, 100)
+
+
+def test_a_program_that_fails_is_one_error():
+    with pytest.raises(libresult.ResultError, match="false: exit 1"):
+        libfloor.command([shutil.which("false")])
+    with pytest.raises(libresult.ResultError, match="no answer within"):
+        libfloor.command(["sleep", "5"], limit=0.2)
+    with pytest.raises(libresult.ResultError, match="broken line"):
+        libfloor.lines("{nonsense\n", "x")
