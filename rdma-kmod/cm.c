@@ -155,8 +155,7 @@ static int dial(struct rdma_conn *c)
 	struct rdma_conn_param p;
 	int err;
 
-	err = rdma_conn_setup(c) ?: rdma_conn_receive_handshake(c) ?: rdma_conn_take_buffers(c) ?:
-	      popcorn_conn_hello(&c->base);
+	err = rdma_conn_setup(c) ?: rdma_conn_receive_handshake(c) ?: rdma_conn_take_buffers(c);
 	if (err)
 		return err;
 	conn_param(c, &p, &c->base.hs.hello, sizeof(c->base.hs.hello));
@@ -254,6 +253,12 @@ int rdma_conn_connect(struct popcorn_link *link, u8 class)
 	popcorn_addr_sockaddr(popcorn_node_addr(link->node), 0, &src);
 	popcorn_addr_sockaddr(popcorn_peer_addr(link), popcorn_port(), &dst);
 	popcorn_conn_init(&c->base, &rdma_driver, link, class);
+	err = popcorn_conn_hello(&c->base);
+	if (err) {
+		rdma_conn_teardown(c);
+		popcorn_conn_put(&c->base);
+		return err;
+	}
 	/* From here on the link has it: an error is told by failing it. */
 	err = rdma_resolve_addr(c->id, (struct sockaddr *)&src, (struct sockaddr *)&dst,
 				link->pt.node->cfg.connect_ms);

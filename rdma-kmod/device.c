@@ -259,7 +259,8 @@ static void client_remove(struct ib_device *dev, void *data)
 			rdma_conn_fail(c, -ENODEV);
 		mutex_unlock(&devices_mutex);
 	} while (!wait_event_timeout(d->idle, is_idle(d), HZ));
-	popcorn_pool_for_each(unmap_one, d);
+	if (!unloading)	/* else the pool has forgotten this driver */
+		popcorn_pool_for_each(unmap_one, d);
 	mutex_lock(&devices_mutex);
 	list_del(&d->list);
 	devices_used &= ~(1ul << d->index);

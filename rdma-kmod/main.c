@@ -26,7 +26,7 @@ MODULE_PARM_DESC(device_port, "use this port of the device only, from 1 (default
 struct popcorn_driver rdma_driver = {
 	.name = "rdma",
 	.preference = 2,
-	.owner = THIS_MODULE,
+	.imm = true,
 	.listen = rdma_listen_add,
 	.unlisten = rdma_listen_del,
 	.connect = rdma_conn_connect,

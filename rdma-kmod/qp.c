@@ -286,35 +286,37 @@ static int remote_frame(struct rdma_conn *c, u32 frame, u64 *addr, u32 *rkey)
 	return 0;
 }
 
-/* Post all receive buffers that are free. Link's lock held. */
+/* Post one receive buffer. Link's lock held. */
+static int post_receive(struct rdma_conn *c, struct popcorn_rxbuf *b)
+{
+	struct rdma_rx *rx = &c->rx[b->index];
+	struct ib_sge sge = {
+		.addr = rdma_frame_dma(c->dev, b->frame),
+		.length = PW_FRAME,
+		.lkey = c->dev->pd->local_dma_lkey,
+	};
+	struct ib_recv_wr wr = { .wr_cqe = &rx->cqe, .sg_list = &sge, .num_sge = 1 };
+	int err;
+
+	ib_dma_sync_single_for_device(c->dev->dev, sge.addr, PW_FRAME, DMA_FROM_DEVICE);
+	rx->buf = b;
+	err = ib_post_recv(c->id->qp, &wr, NULL);
+	if (err) {
+		rx->buf = NULL;
+		popcorn_rxbuf_put(&c->base, b);
+	}
+	return err;
+}
+
+/* Post all that are free. Link's lock held. */
 static int post_receives(struct rdma_conn *c)
 {
 	struct popcorn_rxbuf *b;
+	int err = 0;
 
-	while ((b = popcorn_rxbuf_get(&c->base))) {
-		struct rdma_rx *rx = &c->rx[b->index];
-		struct ib_sge sge = {
-			.addr = rdma_frame_dma(c->dev, b->frame),
-			.length = PW_FRAME,
-			.lkey = c->dev->pd->local_dma_lkey,
-		};
-		struct ib_recv_wr wr = {
-			.wr_cqe = &rx->cqe,
-			.sg_list = &sge,
-			.num_sge = 1,
-		};
-		int err;
-
-		ib_dma_sync_single_for_device(c->dev->dev, sge.addr, PW_FRAME, DMA_FROM_DEVICE);
-		rx->buf = b;
-		err = ib_post_recv(c->id->qp, &wr, NULL);
-		if (err) {
-			rx->buf = NULL;
-			popcorn_rxbuf_put(&c->base, b);
-			return err;
-		}
-	}
-	return 0;
+	while (!err && (b = popcorn_rxbuf_get(&c->base)))
+		err = post_receive(c, b);
+	return err;
 }
 
 /* Take frames until there are none or the ring is full. Link's lock held. */
@@ -447,16 +449,30 @@ static void sync_page(struct rdma_conn *c, u32 imm)
 	popcorn_conn_unlock(&c->base);
 }
 
+/* The driver still has the buffer: post it again, so that no receive is missing. */
+static void receive_again(struct rdma_conn *c, struct popcorn_rxbuf *b)
+{
+	int err = 0;
+
+	popcorn_conn_lock(&c->base);
+	if (c->phase == RDMA_OPEN)
+		err = post_receive(c, b);
+	else
+		popcorn_rxbuf_put(&c->base, b);
+	popcorn_conn_unlock(&c->base);
+	if (err)
+		rdma_conn_fail(c, err);
+}
+
 static void rx_done(struct ib_cq *cq, struct ib_wc *wc)
 {
 	struct rdma_rx *rx = container_of(wc->wr_cqe, struct rdma_rx, cqe);
 	struct rdma_conn *c = rx->conn;
 	struct popcorn_rxbuf *b = rx->buf;
 	const struct pw_hdr *h = b->data;
-	int err;
+	u32 imm;
 
 	rx->buf = NULL;
-
 	if (unlikely(wc->status != IB_WC_SUCCESS)) {
 		popcorn_conn_lock(&c->base);
 		popcorn_rxbuf_put(&c->base, b);
@@ -465,31 +481,21 @@ static void rx_done(struct ib_cq *cq, struct ib_wc *wc)
 		return;
 	}
 	if (wc->wc_flags & IB_WC_WITH_IMM) {
-		u32 imm = be32_to_cpu(wc->ex.imm_data);
-
+		/* First: an answer is to find as many receives as were prepaid. */
+		imm = be32_to_cpu(wc->ex.imm_data);
+		receive_again(c, b);
 		sync_page(c, imm);
-		popcorn_conn_lock(&c->base);
-		popcorn_rxbuf_put(&c->base, b);
-		popcorn_conn_unlock(&c->base);
 		popcorn_conn_rx_imm(&c->base, imm, wc->byte_len);
-	} else {
-		ib_dma_sync_single_for_cpu(c->dev->dev, rdma_frame_dma(c->dev, b->frame),
-					   wc->byte_len, DMA_FROM_DEVICE);
-		if (wc->byte_len < PW_HDR) {
-			popcorn_conn_lock(&c->base);
-			popcorn_rxbuf_put(&c->base, b);
-			popcorn_conn_unlock(&c->base);
-			rdma_conn_fail(c, -EPROTO);
-			return;
-		}
-		popcorn_conn_rx(&c->base, h, h + 1, wc->byte_len - PW_HDR, b);
+		return;
 	}
-	/* What was free at once must not wait for the next frame to go out. */
-	popcorn_conn_lock(&c->base);
-	err = c->phase == RDMA_OPEN ? post_receives(c) : 0;
-	popcorn_conn_unlock(&c->base);
-	if (err)
-		rdma_conn_fail(c, err);
+	ib_dma_sync_single_for_cpu(c->dev->dev, rdma_frame_dma(c->dev, b->frame), wc->byte_len,
+				   DMA_FROM_DEVICE);
+	if (wc->byte_len < PW_HDR) {
+		receive_again(c, b);
+		rdma_conn_fail(c, -EPROTO);
+	} else if (popcorn_conn_rx(&c->base, h, h + 1, wc->byte_len - PW_HDR, b) != 1) {
+		receive_again(c, b);
+	}
 }
 
 /* --------------------------------------------------------------- handshake */
@@ -558,6 +564,7 @@ void rdma_conn_close(struct popcorn_conn *pc, bool flush)
 		wait_event_timeout(c->drained, READ_ONCE(c->tail) == READ_ONCE(c->head),
 				   msecs_to_jiffies(DRAIN_MS));
 	rdma_conn_teardown(c);
+	popcorn_conn_put(pc);
 }
 
 static void reg_done(struct ib_cq *cq, struct ib_wc *wc)
