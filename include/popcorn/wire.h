@@ -118,18 +118,19 @@ struct pw_heartbeat {
 
 /**
  * struct pw_key - remote key of one chunk of the page pool
- * @addr:  I/O virtual address of the chunk's first byte
- * @rkey:  remote key; holds for this session only
- * @chunk: chunk number: frame id = chunk * @pages + page
- * @pages: pages in the chunk
- * @zero:  reserved
+ * @addr:    I/O virtual address of the chunk's first byte
+ * @rkey:    remote key; holds for this session only
+ * @chunk:   chunk number: frame id = chunk * @pages + page
+ * @pages:   pages in the chunk
+ * @session: low half of the session's number; keys of another are ignored, as
+ *           the message may be delivered in a later session than it was sent in
  */
 struct pw_key {
 	__le64 addr;
 	__le32 rkey;
 	__le32 chunk;
 	__le32 pages;
-	__le32 zero;
+	__le32 session;
 };
 
 /*

@@ -74,7 +74,7 @@ static inline const struct pt_addr *pt_table_addr(const struct pt_table *t, u16 
  * struct pt_cfg - sizes and times, the same for all links of a node
  * @window:     frames needing credit that a peer may have on its way or
  *              unconsumed here, a lane; at least PW_FRAMES_MAX
- * @slots:      requests in flight a lane and direction
+ * @slots:      requests in flight a lane and direction; at least PT_SLOTS_MIN
  * @prepaid:    answer frames a lane that requests may reserve; at least
  *              max(@slots, PW_FRAMES_MAX)
  * @hb_ms:      heartbeat period
@@ -93,6 +93,9 @@ struct pt_cfg {
 	u32 connect_ms;
 	u32 backoff_ms;
 };
+
+/* Requests that every node serves: so many may be queued before a peer is met. */
+#define PT_SLOTS_MIN	4
 
 /* Receives beyond window and prepaid, for unsequenced frames (see lane.c). */
 #define PT_SPARE	4

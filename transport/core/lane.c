@@ -34,7 +34,7 @@ void pt_lane_reset(struct pt_lane *la)
 	la->cur = NULL;
 	la->stalled = false;
 	la->nop_due = la->hb_due = la->bye_due = false;
-	la->peer_slots = cfg->slots;
+	la->peer_slots = PT_SLOTS_MIN;
 }
 
 void pt_lane_init(struct pt_lane *la, struct pt_link *l, u8 class,
@@ -120,8 +120,8 @@ int pt_lane_resume(struct pt_lane *la, u32 rx_seq, u32 credit, u16 slots)
 {
 	struct pt_tx *tx;
 
-	if (!slots || pt_after(rx_seq, la->tx_posted) || pt_after(la->tx_acked, rx_seq) ||
-	    pt_after(la->crd_limit, credit) || credit - la->crd_used > 0xffff)
+	if (slots < PT_SLOTS_MIN || pt_after(rx_seq, la->tx_posted) ||
+	    pt_after(la->tx_acked, rx_seq) || pt_after(la->crd_limit, credit) || credit - la->crd_used > 0xffff)
 		return -EPROTO;
 	la->cur = NULL;
 	pt_lane_acked(la, rx_seq);
@@ -441,7 +441,9 @@ void pt_slot_put(struct pt_lane *la, struct pt_slot *s)
  * @len:      payload bytes
  * @deadline: ms; an answer that hasn't come by then is an error
  *
- * Return: 0, -EHOSTDOWN, -EMSGSIZE; on error the slot is still the caller's.
+ * Pages don't go on URGENT: remote keys come there, and a page has to wait for
+ * them. Return: 0, -EHOSTDOWN, -EMSGSIZE, -EINVAL; on error the slot is still
+ * the caller's.
  */
 int pt_slot_send(struct pt_lane *la, struct pt_slot *s, u16 type, u32 len, u64 deadline)
 {
@@ -451,6 +453,8 @@ int pt_slot_send(struct pt_lane *la, struct pt_slot *s, u16 type, u32 len, u64 d
 	}
 	if (len > PW_MSG_MAX)
 		return -EMSGSIZE;
+	if (s->frame != PW_NOFRAME && la->class == PW_URGENT)
+		return -EINVAL;
 	tx_fill(&s->tx, PW_REQ, type, len);
 	s->tx.notify = false;
 	s->tx.slot = s->index;

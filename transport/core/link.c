@@ -44,7 +44,8 @@ static bool set_state(struct pt_link *l, enum pt_link_state to)
  */
 int pt_cfg_check(const struct pt_cfg *c)
 {
-	if (c->window < PW_FRAMES_MAX || c->prepaid < PW_FRAMES_MAX || !c->slots ||
+	if (c->window < PW_FRAMES_MAX || c->prepaid < PW_FRAMES_MAX ||
+	    c->slots < PT_SLOTS_MIN ||
 	    c->prepaid < c->slots || c->window > 0x4000 || c->prepaid > 0x4000 ||
 	    !c->hb_ms || !c->connect_ms || !c->backoff_ms || c->hb_ms * 2ull > c->lease_ms ||
 	    c->lease_ms >= c->dead_ms)

@@ -106,15 +106,12 @@ static int rx_answer(struct pt_lane *la, const struct pw_hdr *h, const void *pay
 	return 0;
 }
 
-static int rx_request(struct pt_lane *la, struct pt_event *ev)
+static void rx_request(struct pt_lane *la, struct pt_event *ev)
 {
 	const struct pw_hdr *h = &la->rx_first;
 	u16 slot = le16_to_cpu(h->slot);
-	struct pt_ans *a;
+	struct pt_ans *a = &la->ans[slot];
 
-	a = &la->ans[slot];
-	if (a->state != PT_ANS_IDLE)
-		return -EPROTO;
 	a->state = PT_ANS_OPEN;
 	a->gen = le16_to_cpu(h->gen);
 	a->frame = h->flags & PW_F_PAGE ? le32_to_cpu(h->arg) : PW_NOFRAME;
@@ -123,7 +120,6 @@ static int rx_request(struct pt_lane *la, struct pt_event *ev)
 	ev->aslot = slot;
 	ev->gen = a->gen;
 	ev->frame = a->frame;
-	return 0;
 }
 
 /* Requests, one-ways and cancels: whole messages, frame by frame. */
@@ -131,17 +127,20 @@ static int rx_message(struct pt_lane *la, const struct pw_hdr *h, u32 len, struc
 {
 	u32 total = le32_to_cpu(h->total), frag = le16_to_cpu(h->frag);
 	const struct pw_hdr *first = &la->rx_first;
+	u16 slot = le16_to_cpu(h->slot);
 	u32 left;
-	int r = 0;
 
 	if (!(s32)(la->crd_told - la->crd_rx)) /* used more than it was given */
 		return -EPROTO;
 	if (frag != la->rx_frag || total > PW_MSG_MAX)
 		return -EPROTO;
 	if (!frag) {
-		if (h->kind == PW_REQ && (le16_to_cpu(h->slot) >= la->link->node->cfg.slots ||
-					  (!(h->flags & PW_F_PAGE) &&
-					   le32_to_cpu(h->arg) > PW_MSG_MAX)))
+		if (h->kind != PW_MSG && slot >= la->link->node->cfg.slots)
+			return -EPROTO;
+		if (h->kind == PW_CANCEL && total)
+			return -EPROTO;
+		if (h->kind == PW_REQ && (h->flags & PW_F_PAGE ? la->class == PW_URGENT :
+					  le32_to_cpu(h->arg) > PW_MSG_MAX))
 			return -EPROTO;
 		la->rx_first = *h;
 		la->rx_frags = pt_frames(total);
@@ -151,6 +150,9 @@ static int rx_message(struct pt_lane *la, const struct pw_hdr *h, u32 len, struc
 	}
 	left = total - frag * PW_PAYLOAD;
 	if (frag >= la->rx_frags || len != (left < PW_PAYLOAD ? left : PW_PAYLOAD))
+		return -EPROTO;
+	/* A slot is used again only when its requester has the answer. */
+	if (h->kind == PW_REQ && frag + 1 == la->rx_frags && la->ans[slot].state != PT_ANS_IDLE)
 		return -EPROTO;
 
 	ev->kind = h->kind;
@@ -163,30 +165,26 @@ static int rx_message(struct pt_lane *la, const struct pw_hdr *h, u32 len, struc
 	} else {
 		la->rx_frag = 0;
 		if (h->kind == PW_REQ) {
-			r = rx_request(la, ev);
+			rx_request(la, ev);
 			ev->what = PT_EV_REQ;
 		} else if (h->kind == PW_MSG) {
 			ev->what = PT_EV_MSG;
 		} else {
-			struct pt_ans *a;
+			struct pt_ans *a = pt_ans_get(la, slot, le16_to_cpu(h->gen),
+						      la->link->life);
 
-			if (total || le16_to_cpu(h->slot) >= la->link->node->cfg.slots)
-				return -EPROTO;
-			a = pt_ans_get(la, le16_to_cpu(h->slot), le16_to_cpu(h->gen),
-				       la->link->life);
 			if (a)
 				pt_ans_send(la, a, -ECANCELED, 0);
 			la->crd_grant++;
 			credit_returned(la);
 		}
-		if (!r && ev->what != PT_EV_NONE) {
+		if (ev->what != PT_EV_NONE) {
 			la->stats.rx_msgs++;
 			la->stats.rx_bytes += total;
 		}
 	}
-	if (!r)
-		la->crd_rx++;
-	return r;
+	la->crd_rx++;
+	return 0;
 }
 
 static int rx_unsequenced(struct pt_lane *la, const struct pw_hdr *h, const void *payload,

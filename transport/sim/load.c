@@ -324,6 +324,7 @@ static void ask(struct sim *s, struct slink *sl, u8 class, bool page)
 	struct msg *m;
 	u32 ans_max;
 
+	page &= class != PW_URGENT;
 	ans_max = page ? 0 : some_len(s, PW_MSG_MAX);
 	if (page && !sl->n->frames_free)
 		return;
