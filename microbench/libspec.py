@@ -31,7 +31,10 @@ class Spec:
 
 
 def read_hosts(path):
-    """Lines "name address [ssh options]"; # starts a comment. The first host is node 0."""
+    """Lines "name address [ssh options]": ssh goes to name, address is the node's in ip=.
+
+    # starts a comment; the first host is node 0.
+    """
     hosts = []
     try:
         lines = Path(path).read_text().splitlines()
