@@ -98,3 +98,86 @@ def test_a_program_that_fails_is_one_error():
         libfloor.command(["sleep", "5"], limit=0.2)
     with pytest.raises(libresult.ResultError, match="broken line"):
         libfloor.lines("{nonsense\n", "x")
+
+
+LINE = ('{"name": "x", "row": "rtt", "size": 64, "unit": "us", "median": 2.0, "p99": 3.0, '
+        '"p999": 3.0, "min": 1.0, "avg": 2.0, "iters": 10}\n')
+
+
+class FakeNode:
+    """Records what it is told; refuses what contains one of the given words."""
+
+    def __init__(self, refuse=(), answer=LINE):
+        self.name, self.told, self.refuse, self.answer = "fake", [], refuse, answer
+
+    def module(self, name):
+        return f"/lib/{name}.ko"
+
+    def sh(self, cmd, timeout):
+        self.told.append(cmd)
+        if any(word in cmd for word in self.refuse):
+            raise libresult.ResultError("refused")
+        if cmd.startswith("dmesg"):
+            return "[    1.5] floor_tcp: the reason\n"
+        return self.answer if "/proc/" in cmd else ""
+
+
+class FakePlace:
+    def __init__(self, node):
+        self.nodes, self.addresses, self.one = [node], ["10.0.0.1", "10.0.0.2"], True
+        self.kernel, self.what = "6.1", None
+
+
+def options(**kw):
+    import argparse
+    return argparse.Namespace(**{"floors_only": False, "quiet": True, "ablation": None, **kw})
+
+
+def kernel_rows(node, transport="tcp", **kw):
+    import libkernel
+    import libplan
+    errors = []
+    plan = libplan.Plan([libplan.Case("rtt", 64, "sync")], 1, 5, 5, counts=True)
+    return libkernel.measure(FakePlace(node), transport, options(**kw), plan, errors), errors
+
+
+def test_kernel_rows_load_and_unload_everything():
+    node = FakeNode()
+    rows, errors = kernel_rows(node)
+    assert not errors and rows[0]["unit"] == "insn" and rows[0]["floor_name"] == "ktcp"
+    for m in ("floor_tcp", "popcorn", "msg_socket", "popcorn_bench"):
+        assert any(c.startswith(f"insmod /lib/{m}.ko") for c in node.told)
+        assert any(f"rmmod {m};" in c for c in node.told)
+    assert any("msg_socket.ko ip=10.0.0.1,10.0.0.2" in c for c in node.told)
+
+
+def test_a_module_that_does_not_load_leaves_nothing_behind():
+    node = FakeNode(refuse=["insmod /lib/popcorn_bench"])
+    with pytest.raises(libresult.ResultError, match="the reason"):
+        kernel_rows(node)
+    for m in ("floor_tcp", "popcorn", "msg_socket"):
+        assert any(f"rmmod {m};" in c for c in node.told)
+
+
+def test_a_refused_row_says_why():
+    node = FakeNode(refuse=["/proc/popcorn_bench"])
+    rows, errors = kernel_rows(node)
+    assert len(errors) == 1 and "the reason" in errors[0]
+    assert [r["suite"] for r in rows] == ["floor"]
+
+
+def test_tools_that_are_missing_are_left_out(capsys):
+    rows, errors = kernel_rows(FakeNode(refuse=["command -v"]), "rdma", floors_only=True)
+    assert not errors and len(rows) == 1
+    assert "no ib_send_lat" in capsys.readouterr().err
+
+
+def test_perftest_table():
+    import libkernel
+    out = (" #bytes #iterations    t_min[usec]    t_max[usec]  t_typical[usec]\n"
+           " 64      500          29.86          33.80        29.87    \t       30.11       \t0.17"
+           "   \t\t31.92   \t\t33.80  \n")
+    line = libkernel.Perftest.parse(out, 64, 500)
+    assert line["median"] == pytest.approx(59.74) and line["p99"] == pytest.approx(63.84)
+    with pytest.raises(libresult.ResultError, match="no result line"):
+        libkernel.Perftest.parse("nothing\n", 64, 500)
