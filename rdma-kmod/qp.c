@@ -268,17 +268,12 @@ static void batch_send(struct rdma_conn *c, struct batch *b, const void *data, u
  */
 static int remote_frame(struct rdma_conn *c, u32 frame, u64 *addr, u32 *rkey)
 {
-	struct popcorn_conn *urgent = c->base.link->conn[PW_URGENT];
 	u32 chunk = frame / POPCORN_CHUNK_PAGES, page = frame % POPCORN_CHUNK_PAGES;
-	struct rdma_conn *u;
 	struct pw_key *k;
 
-	if (!urgent || urgent->driver != &rdma_driver)
+	if (chunk >= c->nkeys || !c->keys[chunk].pages)
 		return -EAGAIN;
-	u = rdma_to_conn(urgent);
-	if (chunk >= u->nkeys || !u->keys[chunk].pages)
-		return -EAGAIN;
-	k = &u->keys[chunk];
+	k = &c->keys[chunk];
 	if (page >= le32_to_cpu(k->pages))
 		return -EPROTO;
 	*addr = le64_to_cpu(k->addr) + (u64)page * PAGE_SIZE;
@@ -629,7 +624,7 @@ u32 rdma_conn_keys(struct popcorn_conn *pc, struct pw_key *keys, u32 max, u32 *c
 
 /**
  * rdma_conn_keys_received - the peer's remote keys
- * @pc:   URGENT connection of the session
+ * @pc:   connection
  * @keys: keys
  * @n:    how many
  */

@@ -120,7 +120,7 @@ enum rdma_phase { RDMA_DIALLING, RDMA_PROVING, RDMA_OPEN, RDMA_OVER };
  * @blocked: there was more to send than the ring could take
  * @drained: woken when @tail reaches @head
  * @reg_cqe, @reg_done, @reg_status: registration under way
- * @keys:    URGENT: the peer's remote keys by chunk; link's lock
+ * @keys:    the peer's remote keys by chunk; link's lock
  * @nkeys:   entries there
  */
 struct rdma_conn {

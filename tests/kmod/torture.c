@@ -325,7 +325,8 @@ static int start(u16 from, u16 to, unsigned int ms)
 
 		l->index = i;
 		l->kind = min(i / PW_CLASSES, 2);
-		l->class = i % PW_CLASSES;
+		/* Pages don't go on URGENT. */
+		l->class = l->kind == 2 ? PW_SYNC + i / 2 % 2 : i % PW_CLASSES;
 		t = kthread_run(load_thread, l, "torture/%d", i);
 		if (IS_ERR(t))
 			err = PTR_ERR(t);
