@@ -21,6 +21,8 @@
 #ifndef POPCORN_DRIVER_H
 #define POPCORN_DRIVER_H
 
+#include <linux/socket.h>
+
 #include "node.h"
 
 /**
@@ -44,7 +46,7 @@ struct popcorn_conn {
  * struct popcorn_driver - a kind of wire
  * @name:       "rdma", "tcp"
  * @preference: the highest that works is used
- * @owner:      THIS_MODULE
+ * @imm:        pages go as RDMA WRITE_WITH_IMM, without a header
  * @listen:     accept connections to the node's address (popcorn_node_addr());
  *              returns a handle or ERR_PTR. May sleep
  * @unlisten:   stop that; pending handshakes are ended. May sleep, bounded
@@ -55,7 +57,9 @@ struct popcorn_conn {
  *              @flush what was taken from the lane should be sent first (within
  *              100 ms). Process context, may sleep, bounded. Called once, for
  *              connections in the link only
- * @release:    last count is gone; free. Any context
+ * @release:    last count is gone; free. Any context, in an RCU read section: a
+ *              module that goes waits for its last connection, then
+ *              synchronize_rcu()
  * @kick:       frames may be pending or receive buffers may have come back. The
  *              driver takes buffers with popcorn_rxbuf_get(), then frames with
  *              pt_lane_tx(), both under the link's lock, until its queue is
@@ -73,7 +77,7 @@ struct popcorn_conn {
 struct popcorn_driver {
 	const char *name;
 	int preference;
-	struct module *owner;
+	bool imm;
 	void *(*listen)(struct popcorn_node *node);
 	void (*unlisten)(struct popcorn_node *node, void *listener);
 	int (*connect)(struct popcorn_link *link, u8 class);
@@ -167,6 +171,6 @@ static inline void popcorn_rxbuf_put(struct popcorn_conn *c, struct popcorn_rxbu
 /* Chunks as they are, for a device that comes later; fn may sleep. */
 int popcorn_pool_for_each(int (*fn)(struct popcorn_chunk *chunk, void *arg), void *arg);
 /* Keys changed (a device came or went): tell the peers of sessions that are up. */
-void popcorn_keys_changed(struct popcorn_driver *drv);
+void popcorn_keys_changed(void);
 
 #endif

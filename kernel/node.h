@@ -96,11 +96,18 @@ struct popcorn_lane {
  * @peer:     the peer's id
  * @conn:     the session's connections; each counted
  * @driver:   with which to connect next
- * @failures: connects in a row that failed with it
+ * @failures: connects in a row that failed with it, @connect_error the last
+ * @up:       this session came up
+ * @refused:  the peer refused the handshake, so the wire itself works
+ * @reason:   refusal last logged
  * @lane:     buffers
  * @work:     does what needs process context, as @todo says
  * @todo:     PT_ACT_* for @work
- * @keys:     generation of the chunk list that the peer was told
+ * @done:     completions to be called when @lock is dropped
+ * @done_tail: their end
+ * @keys:     what the peer was told of the pool's remote keys
+ * @pt_slots: the core's request slots of all lanes
+ * @pt_ans:   the core's answer entries of all lanes
  */
 struct popcorn_link {
 	struct pt_link pt;
@@ -110,10 +117,23 @@ struct popcorn_link {
 	struct popcorn_conn *conn[PW_CLASSES];
 	struct popcorn_driver *driver;
 	u32 failures;
+	int connect_error;
+	bool up;
+	bool refused;
+	u8 reason;
 	struct popcorn_lane lane[PW_CLASSES];
 	struct work_struct work;
 	u32 todo;
-	u32 keys;
+	struct popcorn_done *done;
+	struct popcorn_done **done_tail;
+	struct {
+		struct popcorn_tx *tx;	/* the message that tells them */
+		u64 session;		/* whom they were told */
+		u32 generation;		/* of the pool, when @next was 0 */
+		u32 next;		/* chunk to go on with */
+		bool sent;		/* not acknowledged yet */
+		bool due;		/* again when it is */
+	} keys;
 	struct pt_slot *pt_slots;
 	struct pt_ans *pt_ans;
 };

@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Frames over an open TCP connection: sent by whoever has some, received in
+ * the socket's own callback, straight to their place.
+ */
+#include <linux/delay.h>
+#include <linux/skbuff.h>
+#include <net/tcp.h>
+
+#include "ksocket.h"
+
+#define FLUSH_MS	100	/* for what was taken to be acknowledged at a close */
+
+/* ---------------------------------------------------------------- sending */
+
+/* Take what the lane has, up to a batch. Return: is there anything to send? */
+static bool tx_fill(struct ksock_conn *k)
+{
+	struct pt_lane *la = popcorn_conn_lock(&k->c);
+	unsigned int n, i = 0;
+	struct pt_out out;
+
+	k->first = 0;
+	k->left = 0;
+	for (n = 0; n < KSOCK_BATCH && pt_lane_tx(la, &out); n++) {
+		void *hdr = out.hdr;
+		size_t len = sizeof(*out.hdr) + out.len;
+
+		if (out.hdr->kind < PW_MSG) { /* valid until the next call only */
+			hdr = &k->ctl[n];
+			memcpy(hdr, out.hdr, len);
+		}
+		k->vec[i++] = (struct kvec) { hdr, len };
+		k->left += len;
+		if (out.page) {
+			void *page = popcorn_frame_data(out.page);
+
+			k->vec[i++] = (struct kvec) { page, PAGE_SIZE };
+			k->left += PAGE_SIZE;
+		}
+	}
+	popcorn_conn_unlock(&k->c);
+	k->vecs = i;
+	return i;
+}
+
+static void tx_advance(struct ksock_conn *k, size_t sent)
+{
+	k->left -= sent;
+	while (sent && sent >= k->vec[k->first].iov_len)
+		sent -= k->vec[k->first++].iov_len;
+	if (sent) {
+		k->vec[k->first].iov_base += sent;
+		k->vec[k->first].iov_len -= sent;
+	}
+}
+
+/*
+ * Give the socket up to @batches of frames. When it is full it calls
+ * write_space() later. Return: -EAGAIN if there may be more that it would take.
+ */
+static int tx_push(struct ksock_conn *k, unsigned int batches)
+{
+	while (k->left || tx_fill(k)) {
+		struct msghdr msg = { .msg_flags = MSG_DONTWAIT | MSG_NOSIGNAL };
+		struct kvec vec[ARRAY_SIZE(k->vec)];
+		unsigned int n = k->vecs - k->first;
+		int r;
+
+		memcpy(vec, &k->vec[k->first], n * sizeof(vec[0]));
+		r = kernel_sendmsg(k->sock, &msg, vec, n, k->left);
+		if (r == -EAGAIN)
+			return 0;
+		if (r <= 0) {
+			popcorn_conn_failed(&k->c, r ?: -EPIPE);
+			k->left = 0;
+			return 0;
+		}
+		tx_advance(k, r);
+		if (k->left) /* full: it is tried again at write_space() */
+			continue;
+		if (!--batches)
+			return -EAGAIN;
+	}
+	return 0;
+}
+
+static void tx_run(struct ksock_conn *k, unsigned int batches)
+{
+	int r = 0;
+
+	while (test_bit(0, &k->tx_again) && mutex_trylock(&k->tx_lock)) {
+		clear_bit(0, &k->tx_again);
+		smp_mb__after_atomic(); /* before the lane is looked at */
+		if (k->sock)
+			r = tx_push(k, batches);
+		mutex_unlock(&k->tx_lock);
+		if (r)
+			set_bit(0, &k->tx_again);
+		smp_mb(); /* the lock is free before the bit is looked at */
+		if (r) {
+			queue_work(ksock_tx_wq, &k->tx_work);
+			break;
+		}
+	}
+}
+
+static void tx_work(struct work_struct *work)
+{
+	tx_run(container_of(work, struct ksock_conn, tx_work), 64);
+}
+
+/**
+ * ksock_kick - driver.h's kick()
+ * @c:         connection
+ * @may_sleep: send from here; else a worker does
+ *
+ * One batch is sent by the caller, who may be the thread that runs all
+ * handlers; a stream of them by the worker.
+ */
+void ksock_kick(struct popcorn_conn *c, bool may_sleep)
+{
+	struct ksock_conn *k = ksock_of(c);
+
+	set_bit(0, &k->tx_again);
+	smp_mb__after_atomic(); /* before the lock is tried */
+	if (may_sleep)
+		tx_run(k, 1);
+	else
+		queue_work(ksock_tx_wq, &k->tx_work);
+}
+
+/* -------------------------------------------------------------- receiving */
+
+static void rx_fail(struct ksock_conn *k, int error)
+{
+	k->rx_error = error;
+	popcorn_conn_failed(&k->c, error);
+}
+
+static bool rx_buf(struct ksock_conn *k)
+{
+	if (!k->buf) {
+		popcorn_conn_lock(&k->c);
+		k->buf = popcorn_rxbuf_get(&k->c);
+		popcorn_conn_unlock(&k->c);
+	}
+	return k->buf;
+}
+
+/* The header is there: where does the payload go? */
+static bool rx_begin(struct ksock_conn *k)
+{
+	u16 len = le16_to_cpu(k->hdr.len);
+
+	if (k->hdr.kind == PW_PAGE) {
+		struct popcorn_frame *f = popcorn_conn_rx_page(&k->c, &k->hdr);
+
+		if (!f) {
+			k->rx_error = -EPROTO;
+			return false;
+		}
+		k->to = popcorn_frame_data(f);
+	} else {
+		/* Who keeps to its credit never finds the lane without a buffer. */
+		if (len > PW_PAYLOAD || !rx_buf(k)) {
+			rx_fail(k, -EPROTO);
+			return false;
+		}
+		k->to = k->buf->data + PW_HDR;
+	}
+	k->need = len;
+	return true;
+}
+
+static bool rx_end(struct ksock_conn *k)
+{
+	bool page = k->hdr.kind == PW_PAGE;
+	int r = popcorn_conn_rx(&k->c, &k->hdr, k->to, k->need, page ? NULL : k->buf);
+
+	k->have = 0;
+	if (r < 0) {
+		k->rx_error = r;
+		return false;
+	}
+	if (r)
+		k->buf = NULL;
+	return true;
+}
+
+static int rx_actor(read_descriptor_t *desc, struct sk_buff *skb, unsigned int off, size_t len)
+{
+	struct ksock_conn *k = desc->arg.data;
+	size_t done = 0;
+
+	while (done < len && !k->rx_error) {
+		size_t part;
+		void *to;
+
+		if (k->have < PW_HDR) {
+			part = PW_HDR - k->have;
+			to = (void *)&k->hdr + k->have;
+		} else {
+			part = PW_HDR + k->need - k->have;
+			to = k->to + (k->have - PW_HDR);
+		}
+		part = min(part, len - done);
+		if (skb_copy_bits(skb, off + done, to, part)) {
+			rx_fail(k, -EFAULT);
+			break;
+		}
+		done += part;
+		k->have += part;
+		if (k->have == PW_HDR && !rx_begin(k))
+			break;
+		if (k->have >= PW_HDR && k->have == PW_HDR + k->need && !rx_end(k))
+			break;
+	}
+	if (k->rx_error)
+		desc->count = 0;
+	return done;
+}
+
+/* Socket's lock held, by whoever called back. */
+static void rx_read(struct ksock_conn *k, struct sock *sk)
+{
+	read_descriptor_t desc = { .arg.data = k, .count = 1 };
+
+	if (!k->rx_error)
+		tcp_read_sock(sk, &desc, rx_actor);
+}
+
+static void data_ready(struct sock *sk)
+{
+	struct ksock_conn *k;
+
+	read_lock_bh(&sk->sk_callback_lock);
+	k = sk->sk_user_data;
+	if (k)
+		rx_read(k, sk);
+	read_unlock_bh(&sk->sk_callback_lock);
+}
+
+static void write_space(struct sock *sk)
+{
+	struct ksock_conn *k;
+
+	read_lock_bh(&sk->sk_callback_lock);
+	k = sk->sk_user_data;
+	if (k && sk_stream_is_writeable(sk)) {
+		clear_bit(SOCK_NOSPACE, &sk->sk_socket->flags);
+		ksock_kick(&k->c, false);
+	}
+	read_unlock_bh(&sk->sk_callback_lock);
+}
+
+static void state_change(struct sock *sk)
+{
+	struct ksock_conn *k;
+
+	read_lock_bh(&sk->sk_callback_lock);
+	k = sk->sk_user_data;
+	if (k && sk->sk_state != TCP_ESTABLISHED)
+		popcorn_conn_failed(&k->c, sk->sk_err ? -sk->sk_err : -ECONNRESET);
+	read_unlock_bh(&sk->sk_callback_lock);
+}
+
+/* ----------------------------------------------------------- start and end */
+
+void ksock_stream_init(struct ksock_conn *k)
+{
+	mutex_init(&k->tx_lock);
+	INIT_WORK(&k->tx_work, tx_work);
+}
+
+/* The handshake is over: from here on the socket calls back. */
+void ksock_stream_start(struct ksock_conn *k)
+{
+	struct sock *sk = k->sock->sk;
+
+	lock_sock(sk);
+	write_lock_bh(&sk->sk_callback_lock);
+	sk->sk_user_data = k;
+	k->saved_data_ready = sk->sk_data_ready;
+	k->saved_write_space = sk->sk_write_space;
+	k->saved_state_change = sk->sk_state_change;
+	sk->sk_data_ready = data_ready;
+	sk->sk_write_space = write_space;
+	sk->sk_state_change = state_change;
+	write_unlock_bh(&sk->sk_callback_lock);
+	rx_read(k, sk); /* what came meanwhile */
+	if (sk->sk_state != TCP_ESTABLISHED)
+		popcorn_conn_failed(&k->c, -ECONNRESET);
+	release_sock(sk);
+}
+
+/**
+ * ksock_stream_stop - nothing is received or sent any more
+ * @k:     connection
+ * @flush: first let what was taken from the lane arrive
+ *
+ * The socket is gone when this returns, with a reset rather than in peace, so
+ * that nothing of it stays behind.
+ */
+void ksock_stream_stop(struct ksock_conn *k, bool flush)
+{
+	struct socket *sock = k->sock;
+	struct sock *sk = sock->sk;
+	unsigned int ms;
+
+	for (ms = 0; flush && ms < FLUSH_MS && sk->sk_state == TCP_ESTABLISHED &&
+	     READ_ONCE(sk->sk_wmem_queued); ms += 5)
+		msleep(5);
+
+	lock_sock(sk);
+	write_lock_bh(&sk->sk_callback_lock);
+	if (sk->sk_user_data == k) {
+		sk->sk_user_data = NULL;
+		sk->sk_data_ready = k->saved_data_ready;
+		sk->sk_write_space = k->saved_write_space;
+		sk->sk_state_change = k->saved_state_change;
+	}
+	write_unlock_bh(&sk->sk_callback_lock);
+	release_sock(sk);
+
+	mutex_lock(&k->tx_lock);
+	k->sock = NULL;
+	mutex_unlock(&k->tx_lock);
+	cancel_work_sync(&k->tx_work);
+	sock_no_linger(sk);
+	sock_release(sock);
+
+	if (k->buf) {
+		popcorn_conn_lock(&k->c);
+		popcorn_rxbuf_put(&k->c, k->buf);
+		popcorn_conn_unlock(&k->c);
+		k->buf = NULL;
+	}
+}
