@@ -51,12 +51,12 @@ CROSS_amd64 := x86_64-linux-gnu-
 CROSS_arm64 := aarch64-linux-gnu-
 LINUX_amd64 := x86
 LINUX_arm64 := arm64
-MOD_SOURCES := Kbuild include kernel transport rdma-kmod microbench dsm-proto
+MOD_SOURCES := Kbuild include kernel transport rdma-kmod microbench dsm-proto tests/kmod
 
 # $(call mod-build,KERNEL-ARCH,further arguments)
 define mod-build
 	@mkdir -p build/mod/$(1)
-	@flock build/mod/.$(1).lock rsync -rlt --delete --exclude='*.mod.c' --include='*/' \
+	@flock build/mod/.$(1).lock rsync -rltR --delete --exclude='*.mod.c' --include='*/' \
 		--include='*.[chS]' --include=/Kbuild --exclude='*' --prune-empty-dirs \
 		$(wildcard $(MOD_SOURCES)) build/mod/$(1)/
 	@flock build/mod/.$(1).lock $(MAKE) --no-print-directory -C build/kernels/$(1)/headers \

@@ -357,6 +357,16 @@ static int push(u16 from, u16 to, unsigned int class, unsigned int n)
 	return err;
 }
 
+static int hold(int class)
+{
+	if (class < 0)
+		return -EINVAL;
+	spin_lock(&held_lock);
+	hold_class = class;
+	spin_unlock(&held_lock);
+	return 0;
+}
+
 static int class_of(const char *s)
 {
 	static const char *const name[] = { "urgent", "sync", "bulk" };
@@ -381,7 +391,7 @@ static ssize_t command(struct file *file, const char __user *ubuf, size_t len, l
 	else if (sscanf(buf, "send from=%u to=%u class=%15s n=%u", &from, &to, class, &n) == 4)
 		err = class_of(class) < 0 ? -EINVAL : push(from, to, class_of(class), n);
 	else if (sscanf(buf, "hold %15s", class) == 1)
-		err = class_of(class) < 0 ? -EINVAL : (WRITE_ONCE(hold_class, class_of(class)), 0);
+		err = hold(class_of(class));
 	else if (!strncmp(buf, "release", 7))
 		release_held();
 	else if (!strncmp(buf, "stop", 4))
