@@ -353,6 +353,7 @@ enum pt_link_state {
  * @wanted:    somebody has something to say to the peer (or keep: eager)
  * @peer_inc:  incarnation talked with, 0 before the first
  * @dead_inc:  highest incarnation declared dead; never talked with again
+ * @leaving:   we said goodbye
  * @dying:     declared dead, its session is being drained
  * @fail_status: what its waiters get
  * @tx_open:   frames may go out
@@ -371,6 +372,7 @@ struct pt_link {
 	bool dead;
 	bool leased;
 	bool wanted;
+	bool leaving;
 	bool dying;
 	bool heard;
 	bool tx_open;

@@ -217,9 +217,17 @@ void pt_link_kill(struct pt_link *l, int status, u64 now)
 /**
  * pt_link_bye - tell the peer that this node goes
  * @l: link; the engine sends what is pending, then closes
+ *
+ * The peer takes it for a death and doesn't wait for our lease: it ends here.
  */
 void pt_link_bye(struct pt_link *l)
 {
+	l->leaving = true;
+	l->lease_end = 0;
+	if (l->leased) {
+		l->leased = false;
+		l->actions |= PT_ACT_LEASE_LOST;
+	}
 	l->lane[PW_URGENT].bye_due = true;
 	pt_lane_kick(&l->lane[PW_URGENT]);
 }
@@ -235,13 +243,10 @@ void pt_link_heartbeat(struct pt_link *l, u64 sent, u64 echo)
 
 	if (sent > l->peer_sent)
 		l->peer_sent = sent;
-	if (!echo || echo > l->now || end <= l->lease_end)
+	if (!echo || echo > l->now || end <= l->lease_end || l->leaving)
 		return;
+	/* Only a tick knows the time: what comes now may have waited for long. */
 	l->lease_end = end;
-	if (!l->leased && l->now < end) {
-		l->leased = true;
-		l->actions |= PT_ACT_LEASE_BACK;
-	}
 }
 
 void pt_link_lane_up(struct pt_link *l, u8 class, u64 now)
@@ -292,9 +297,9 @@ void pt_link_tick(struct pt_link *l, u64 now)
 	if (l->heard || (!l->peer_inc && !has_work(l)))
 		l->last_heard = now;
 	l->heard = false;
-	if (l->leased && now >= l->lease_end) {
-		l->leased = false;
-		l->actions |= PT_ACT_LEASE_LOST;
+	if (l->leased != (now < l->lease_end)) {
+		l->leased = !l->leased;
+		l->actions |= l->leased ? PT_ACT_LEASE_BACK : PT_ACT_LEASE_LOST;
 	}
 	if (l->state != PT_LINK_IDLE && now - l->last_heard >= cfg->dead_ms)
 		pt_link_kill(l, l->peer_inc ? -EHOSTDOWN : -EHOSTUNREACH, now);

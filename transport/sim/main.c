@@ -77,9 +77,9 @@ static void draw_config(struct sim *s)
 	u32 kind = sim_below(s, 100);
 
 	if (!s->n)
-		s->n = kind < 85 ? 2 + sim_below(s, 9) : kind < 97 ? 11 + sim_below(s, 40) : 200;
+		s->n = kind < 90 ? 2 + sim_below(s, 9) : kind < 98 ? 11 + sim_below(s, 30) : 200;
 	if (!s->time)
-		s->time = s->n >= 100 ? 2 * SEC : s->n > 10 ? 3 * SEC : 5 * SEC;
+		s->time = s->n >= 100 ? 1 * SEC : s->n > 10 ? 2 * SEC : 4 * SEC;
 	s->cfg.window = PW_FRAMES_MAX + sim_below(s, 32);
 	s->cfg.slots = 4 + sim_below(s, 29);
 	s->cfg.prepaid = 32 + sim_below(s, 16);
@@ -90,16 +90,16 @@ static void draw_config(struct sim *s)
 	s->cfg.backoff_ms = 1 + sim_below(s, 20);
 	s->lat_lo = 1 + sim_below(s, 50);
 	s->lat_hi = s->lat_lo + sim_spread(s, 1, 20000);
-	s->think = sim_spread(s, 200, 10000);
-	s->fault_gap = sim_spread(s, 5, 500);
+	s->think = sim_spread(s, 500, 10000);
+	s->fault_gap = sim_spread(s, s->n < 50 ? 20 : 2, 500);
 	s->retry_lo = 5 + sim_below(s, 100);
 	s->retry_hi = s->retry_lo + 1 + sim_below(s, 1000);
 	s->sq = 1 + sim_spread(s, 0, 64);
 	s->frames = 1 + sim_spread(s, 1, 40);
 	s->mix_imm = sim_chance(s, 500);
 	s->imm = sim_chance(s, 600);
-	if (s->n > 50)
-		s->think *= 4;
+	if (s->n > 10)
+		s->think *= 3;
 	if (!s->reconnects)
 		return;
 	/* Nothing but pages, wires that fail all the time, and a handful of frames. */

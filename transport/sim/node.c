@@ -182,12 +182,9 @@ static void check_death(struct sim *s, struct slink *sl)
 		(unsigned long long)sl->l.dead_inc);
 	if (!p->up || p->pn.incarnation != sl->l.dead_inc)
 		return;
-	if (sl->bye)
-		return;
-	/* A peer that has declared us dead may be declared dead for it. */
-	if (o && o->declared == n->pn.incarnation)
-		return;
-	if (silent + 20 < n->pn.cfg.dead_ms)
+	/* A goodbye, or having been declared dead over there, is reason enough. */
+	if (!sl->bye && !(o && o->declared == n->pn.incarnation) &&
+	    silent + 20 < n->pn.cfg.dead_ms)
 		sim_fail(s, "node %u declared %u dead after %llu ms without news", n->id, p->id,
 			 (unsigned long long)silent);
 	if (o && pt_link_lease_ok(&o->l, node_ms(p)))
@@ -226,10 +223,6 @@ static void refused(struct sim *s, struct slink *sl)
 
 static void drained_all(struct sim *s, struct slink *sl)
 {
-	u8 c;
-
-	for (c = 0; c < PW_CLASSES; c++)
-		sl->c[c] = NULL;
 	pt_link_drained(&sl->l, node_ms(sl->n));
 	eng_act(s, sl);
 }
@@ -249,6 +242,7 @@ static void drained(struct sim *s, void *arg, u64 i)
 
 		net_drained(s, c, i);
 		if (mine) {
+			sl->c[c->class] = NULL;
 			sl->draining &= ~(1u << c->class);
 			if (!sl->draining)
 				drained_all(s, sl);
@@ -289,6 +283,8 @@ static void close_session(struct sim *s, struct slink *sl)
 			continue;
 		sl->draining |= 1u << c;
 		drop_end(s, sl->c[c], sl->side[c], sim_chance(s, 800));
+		if (s->bug == BUG_NO_DRAIN)
+			sl->c[c] = NULL;
 	}
 	if (s->bug == BUG_NO_DRAIN) {
 		sl->draining = 0;

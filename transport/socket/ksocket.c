@@ -423,7 +423,7 @@ static int __init ksocket_init(void)
 	int r = -ENOMEM;
 
 	ksock_tx_wq = alloc_workqueue("popcorn_tcp", WQ_HIGHPRI | WQ_MEM_RECLAIM, 0);
-	shake_wq = alloc_workqueue("popcorn_shake", WQ_UNBOUND, 0);
+	shake_wq = alloc_workqueue("popcorn_shake", WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
 	if (ksock_tx_wq && shake_wq)
 		r = popcorn_driver_register(&driver, ip, keyfile);
 	if (!r)
