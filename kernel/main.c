@@ -3,6 +3,7 @@
  * popcorn.ko: parameters, start and end.
  */
 #include <linux/module.h>
+#include <popcorn/version.h>
 
 #include "engine.h"
 
@@ -133,4 +134,5 @@ static void __exit popcorn_exit(void)
 module_init(popcorn_init);
 module_exit(popcorn_exit);
 MODULE_LICENSE("GPL");
+MODULE_VERSION(POPCORN_VERSION);
 MODULE_DESCRIPTION("Popcorn: messages and pages between kernels");

@@ -4,6 +4,7 @@
  * Soft-RoCE).
  */
 #include <linux/module.h>
+#include <popcorn/version.h>
 
 #include "rdma.h"
 
@@ -73,3 +74,4 @@ module_exit(msg_rdma_exit);
 
 MODULE_DESCRIPTION("Popcorn inter-kernel messages over RDMA");
 MODULE_LICENSE("GPL");
+MODULE_VERSION(POPCORN_VERSION);

@@ -10,6 +10,7 @@
 #include <net/ip.h>
 #include <net/ipv6.h>
 #include <net/tcp.h>
+#include <popcorn/version.h>
 
 #include "ksocket.h"
 
@@ -448,4 +449,5 @@ static void __exit ksocket_exit(void)
 module_init(ksocket_init);
 module_exit(ksocket_exit);
 MODULE_LICENSE("GPL");
+MODULE_VERSION(POPCORN_VERSION);
 MODULE_DESCRIPTION("Popcorn: messages between kernels over TCP");
