@@ -218,8 +218,29 @@ static int waits_show(struct seq_file *m, void *v)
 
 /* -------------------------------------------------------------- administration */
 
+/* End the session of a link, as a cable that is pulled does; it comes back. */
+static int link_reset(u16 id, u16 peer)
+{
+	struct popcorn_node *node = popcorn_node_get(id);
+	struct popcorn_link *l;
+	int r = -ENOENT;
+
+	if (!node)
+		return r;
+	l = xa_load(&node->links, peer);
+	if (l) {
+		spin_lock_bh(&l->lock);
+		r = l->pt.state == PT_LINK_UP ? 0 : -ENOTCONN;
+		popcorn_link_fault(l, -ECONNRESET);
+		popcorn_link_unlock(l, true);
+	}
+	popcorn_node_put(node);
+	return r;
+}
+
 static ssize_t ctl_write(struct file *file, const char __user *ubuf, size_t len, loff_t *pos)
 {
+	u16 node, peer;
 	char *line, *s;
 	int r = -EINVAL;
 
@@ -231,8 +252,10 @@ static ssize_t ctl_write(struct file *file, const char __user *ubuf, size_t len,
 	s = strim(line);
 	if (!strncmp(s, "add ", 4))
 		r = popcorn_nodes_add(strim(s + 4));
+	else if (sscanf(s, "reset %hu %hu", &node, &peer) == 2)
+		r = link_reset(node, peer);
 	else
-		pr_err("popcorn_ctl takes: add ADDRESS\n");
+		pr_err("popcorn_ctl takes: add ADDRESS, or: reset NODE PEER\n");
 	kfree(line);
 	return r ?: len;
 }
