@@ -41,7 +41,7 @@ BAD = re.compile(r"WARNING:|BUG:|BUG at|Oops|general protection|Unable to handle
                  r"refcount_t|unregister_netdevice: waiting|blocked for more than|Call Trace|"
                  r"Kernel panic|possible recursive locking|circular locking|suspicious RCU|"
                  r"scheduling while atomic|sleeping function called|Bad page|list_(add|del) corruption|"
-                 r"kernel stack|use-after-free|Objects remaining|soft lockup|rcu.*stall|"
+                 r"kernel stack is corrupted|use-after-free|Objects remaining|"
                  r"detected buffer overflow|kmemleak")
 
 
