@@ -369,9 +369,13 @@ void popcorn_link_unlock(struct popcorn_link *l, bool may_sleep)
 	l->done_tail = &l->done;
 	spin_unlock_bh(&l->lock);
 
-	for (; done; done = next) {
-		next = done->next;
-		done->fn(done);
+	if (done) {
+		rcu_read_lock(); /* whose module goes waits for that */
+		for (; done; done = next) {
+			next = done->next;
+			done->fn(done);
+		}
+		rcu_read_unlock();
 	}
 	for (c = 0; c < n; c++) {
 		kick[c]->driver->kick(kick[c], may_sleep);

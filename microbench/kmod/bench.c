@@ -1,0 +1,664 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * popcorn_bench.ko: what messages and pages cost. Every node answers; rows are
+ * run by whoever writes one to /proc/popcorn_bench, and read back as JSON.
+ */
+#include <linux/completion.h>
+#include <linux/delay.h>
+#include <linux/kthread.h>
+#include <linux/module.h>
+#include <linux/proc_fs.h>
+#include <linux/sched/signal.h>
+#include <linux/seq_file.h>
+#include <linux/sort.h>
+#include <linux/uaccess.h>
+#include <linux/vmalloc.h>
+
+#include "../../kernel/msg.h"
+
+#undef pr_fmt
+#define pr_fmt(fmt) "popcorn_bench: " fmt
+
+/* Message types of the benchmark, far from those of the real layers. */
+#define T_ECHO		240	/* request: answered with as many bytes */
+#define T_PAGE		241	/* page request */
+#define T_SINK		242	/* one-way: dropped */
+
+#define ITERS_MAX	1000000
+#define WINDOW_MAX	32
+#define THREADS_MAX	64
+#define BATCH		64	/* stream and rate: one sample is the mean of so many */
+#define SOURCES		256	/* pages on their way at a time, all peers together */
+#define TIMEOUT_MS	30000
+
+/* ------------------------------------------------------ the answering side */
+
+struct source {
+	struct popcorn_done done;
+	struct popcorn_frame *frame;
+	struct source *next;
+};
+
+static u8 *pattern;			/* PW_MSG_MAX bytes */
+static struct source *sources, *source_free;
+static DEFINE_SPINLOCK(source_lock);
+static unsigned int source_out;
+static DECLARE_WAIT_QUEUE_HEAD(source_wait);
+
+static void echo(struct popcorn_msg *m)
+{
+	const void *buf = m->len <= PW_PAYLOAD ? m->data : pattern;
+	int r = popcorn_answer(m, 0, buf, min(m->len, m->max));
+
+	if (r)
+		popcorn_answer(m, r, NULL, 0);
+}
+
+static void source_done(struct popcorn_done *d)
+{
+	struct source *s = container_of(d, struct source, done);
+
+	spin_lock_bh(&source_lock);
+	s->next = source_free;
+	source_free = s;
+	if (!--source_out)
+		wake_up(&source_wait);
+	spin_unlock_bh(&source_lock);
+}
+
+static void page(struct popcorn_msg *m)
+{
+	struct source *s;
+	int r = -EBUSY;
+
+	spin_lock_bh(&source_lock);
+	s = source_free;
+	if (s) {
+		source_free = s->next;
+		source_out++;
+	}
+	spin_unlock_bh(&source_lock);
+	if (s) {
+		r = popcorn_answer_page(m, s->frame, &s->done);
+		if (r)
+			source_done(&s->done);
+	}
+	if (r)
+		popcorn_answer(m, r, NULL, 0);
+}
+
+static void sink(struct popcorn_msg *m)
+{
+	popcorn_msg_done(m);
+}
+
+static const struct popcorn_msg_ops ops[] = {
+	{ "bench_echo", echo }, { "bench_page", page }, { "bench_sink", sink },
+};
+
+/* ------------------------------------------------------------ the rows */
+
+enum row { RTT, FETCH, STREAM, RATE, URGENT, ROWS };
+static const char *const row_name[ROWS] = {
+	"rtt", "fetch", "stream", "rate", "urgent_under_bulk"
+};
+static const char *const class_name[PW_CLASSES] = { "urgent", "sync", "bulk" };
+
+struct cmd {
+	u32 row, size, class, iters, from, to, window, threads, one_class, bounce;
+};
+
+struct run {
+	struct cmd cmd;
+	struct popcorn_node *node;
+	u32 *ns;		/* samples */
+	u32 n, per;		/* how many, and of how many operations each is the mean */
+	u32 room;
+	u64 idle;		/* urgent_under_bulk: median without load, ns */
+	u64 bulk_solo, bulk_loaded;	/* pages a second */
+};
+
+static void sample(struct run *run, u64 ns)
+{
+	if (run->n < run->room)
+		run->ns[run->n++] = min_t(u64, ns, U32_MAX);
+}
+
+static u32 warm(const struct run *run)
+{
+	return run->cmd.iters / 10 + 16;
+}
+
+static int rtt(struct run *run, u8 class)
+{
+	const struct cmd *c = &run->cmd;
+	u8 *ans = kvmalloc(c->size, GFP_KERNEL);
+	u32 i, skip = warm(run);
+	int r = ans ? 0 : -ENOMEM;
+
+	for (i = 0; r >= 0 && i < c->iters + skip; i++) {
+		u64 t = ktime_get_ns();
+
+		r = popcorn_request(run->node, c->to, class, T_ECHO, pattern, c->size, ans,
+				    c->size, TIMEOUT_MS);
+		if (i >= skip)
+			sample(run, ktime_get_ns() - t);
+	}
+	if (r >= 0 && (r != c->size || memcmp(ans, pattern, c->size)))
+		r = -EIO;
+	kvfree(ans);
+	return min(r, 0);
+}
+
+static bool page_wrong(const struct popcorn_frame *f)
+{
+	return memcmp(popcorn_frame_data(f), pattern, PAGE_SIZE);
+}
+
+static int fetch(struct run *run, u8 class)
+{
+	const struct cmd *c = &run->cmd;
+	u32 i, skip = warm(run);
+	void *copy = c->bounce ? (void *)__get_free_page(GFP_KERNEL) : NULL;
+	int r = 0;
+
+	if (c->bounce && !copy)
+		return -ENOMEM;
+	for (i = 0; !r && i < c->iters + skip; i++) {
+		struct popcorn_frame *f;
+		u64 t = ktime_get_ns();
+
+		r = popcorn_request_page(run->node, c->to, class, T_PAGE, pattern, 64, &f,
+					 TIMEOUT_MS);
+		if (!r && copy)
+			memcpy(copy, popcorn_frame_data(f), PAGE_SIZE);
+		if (i >= skip)
+			sample(run, ktime_get_ns() - t);
+		if (!r && page_wrong(f))
+			r = -EIO;
+		popcorn_frame_free(f);
+	}
+	free_page((unsigned long)copy);
+	return r;
+}
+
+/* A window of page requests; the oldest is waited for, then asked anew. */
+struct page_wait {
+	struct popcorn_async a;
+	struct completion c;
+	bool out;
+};
+
+static void page_done(struct popcorn_done *d)
+{
+	complete(&container_of(d, struct page_wait, a.done)->c);
+}
+
+static int page_ask(struct run *run, u8 class, struct page_wait *w)
+{
+	int r;
+
+	if (!w->a.frame)
+		w->a.frame = popcorn_frame_alloc(GFP_KERNEL);
+	if (!w->a.frame)
+		return -ENOMEM;
+	w->a.done.fn = page_done;
+	reinit_completion(&w->c);
+	r = popcorn_request_async(run->node, run->cmd.to, class, T_PAGE, pattern, 64, NULL, 0,
+				  TIMEOUT_MS, 0, &w->a);
+	w->out = !r;
+	return r;
+}
+
+static int page_get(struct page_wait *w)
+{
+	wait_for_completion(&w->c); /* bounded by the request's timeout */
+	w->out = false;
+	return w->a.done.status;
+}
+
+/* Pages until @n have come or *@stop; how many is added to *@count. */
+static int pages(struct run *run, u8 class, u32 n, const bool *stop, u64 *count)
+{
+	const struct cmd *c = &run->cmd;
+	struct page_wait *w = kcalloc(c->window, sizeof(*w), GFP_KERNEL);
+	u64 t = ktime_get_ns(), now;
+	u32 asked = 0, got;
+	int r = w ? 0 : -ENOMEM;
+
+	for (got = 0; w && got < c->window; got++)
+		init_completion(&w[got].c);
+	for (; !r && asked < min(c->window, n); asked++)
+		r = page_ask(run, class, &w[asked]);
+	for (got = 0; !r && got < n && !READ_ONCE(*stop); got++) {
+		struct page_wait *next = &w[got % c->window];
+
+		r = page_get(next);
+		if (!r && !(got % BATCH) && page_wrong(next->a.frame))
+			r = -EIO;
+		if (!r && asked < n) {
+			r = page_ask(run, class, next);
+			asked++;
+		}
+		(*count)++;
+		if (fatal_signal_pending(current))
+			r = -EINTR;
+		if ((got + 1) % BATCH == 0 && n != U32_MAX) {
+			now = ktime_get_ns();
+			sample(run, now - t);
+			t = now;
+		}
+	}
+	for (got = 0; w && got < c->window; got++) {
+		if (w[got].out)
+			page_get(&w[got]);
+		popcorn_frame_free(w[got].a.frame);
+	}
+	kfree(w);
+	return r;
+}
+
+static int stream(struct run *run, u8 class)
+{
+	static const bool never;
+	u64 count = 0;
+
+	run->per = BATCH;
+	return pages(run, class, round_up(run->cmd.iters, BATCH) + BATCH, &never, &count);
+}
+
+/* Threads that send; each has its own samples' place. */
+struct sender {
+	struct run *run;
+	u8 class;
+	u32 n, from;
+	int r;
+	struct completion done;
+};
+
+static int send_some(struct sender *s)
+{
+	const struct cmd *c = &s->run->cmd;
+	u64 t = ktime_get_ns(), now;
+	u32 i;
+	int r = 0;
+
+	for (i = 0; !r && i < s->n; i++) {
+		r = popcorn_send(s->run->node, c->to, s->class, T_SINK, pattern, c->size, 0);
+		if ((i + 1) % BATCH == 0) {
+			now = ktime_get_ns();
+			s->run->ns[s->from + i / BATCH] = min_t(u64, now - t, U32_MAX);
+			t = now;
+		}
+	}
+	return r;
+}
+
+static int sender_thread(void *arg)
+{
+	struct sender *s = arg;
+
+	s->r = send_some(s);
+	complete(&s->done);
+	return 0;
+}
+
+static int rate(struct run *run, u8 class)
+{
+	const struct cmd *c = &run->cmd;
+	u32 i, n = round_up(DIV_ROUND_UP(c->iters, c->threads), BATCH);
+	struct sender *s = kcalloc(c->threads, sizeof(*s), GFP_KERNEL);
+	u8 end[8];
+	int r = 0;
+
+	if (!s)
+		return -ENOMEM;
+	for (i = 0; i < c->threads; i++) {
+		s[i] = (struct sender) { .run = run, .class = class, .n = n,
+					 .from = i * (n / BATCH) };
+		init_completion(&s[i].done);
+		if (c->threads == 1) {
+			sender_thread(&s[i]);
+		} else if (IS_ERR(kthread_run(sender_thread, &s[i], "popcorn_bench/%u", i))) {
+			s[i].r = -ENOMEM;
+			complete(&s[i].done);
+		}
+	}
+	for (i = 0; i < c->threads; i++) {
+		wait_for_completion(&s[i].done); /* each send is bounded */
+		r = r ?: s[i].r;
+	}
+	kfree(s);
+	run->n = c->threads * (n / BATCH);
+	/* Each thread sees the others' messages go out in its time too. */
+	run->per = BATCH * c->threads;
+	if (!r) {
+		r = popcorn_request(run->node, c->to, class, T_ECHO, pattern, sizeof(end), end,
+				    sizeof(end), TIMEOUT_MS);
+		r = min(r, 0);
+	}
+	return r;
+}
+
+static int cmp_u32(const void *a, const void *b)
+{
+	u32 x = *(const u32 *)a, y = *(const u32 *)b;
+
+	return (x > y) - (x < y);
+}
+
+struct load {
+	struct run *run;
+	u8 class;
+	bool stop;
+	u64 count;
+	int r;
+	struct completion done;
+};
+
+static int load_thread(void *arg)
+{
+	struct load *l = arg;
+
+	l->r = pages(l->run, l->class, U32_MAX, &l->stop, &l->count);
+	complete(&l->done);
+	return 0;
+}
+
+/* Bulk pages meanwhile: alone for as long as the idle round trips took, or beside rtt(). */
+static int with_load(struct run *run, u8 urgent, u8 bulk, u64 solo_ns, u64 *rate)
+{
+	struct load l = { .run = run, .class = bulk };
+	u64 start, ns, before;
+	int r = 0;
+
+	init_completion(&l.done);
+	if (IS_ERR(kthread_run(load_thread, &l, "popcorn_bench/load")))
+		return -ENOMEM;
+	msleep(20); /* until the window is full */
+	start = ktime_get_ns();
+	before = READ_ONCE(l.count);
+	if (solo_ns)
+		r = msleep_interruptible(max_t(u64, div_u64(solo_ns, 1000000), 100)) ? -EINTR : 0;
+	else
+		r = rtt(run, urgent);
+	ns = ktime_get_ns() - start;
+	*rate = div64_u64((READ_ONCE(l.count) - before) * 1000000000ull, max(ns, 1ull));
+	WRITE_ONCE(l.stop, true);
+	wait_for_completion(&l.done);
+	return r ?: l.r;
+}
+
+static int urgent_under_bulk(struct run *run, u8 class)
+{
+	u8 bulk = run->cmd.one_class ? class : PW_BULK;
+	u64 start = ktime_get_ns(), ns;
+	int r = rtt(run, class);
+
+	ns = ktime_get_ns() - start;
+	if (r)
+		return r;
+	sort(run->ns, run->n, sizeof(*run->ns), cmp_u32, NULL);
+	run->idle = run->ns[run->n / 2];
+	run->n = 0;
+	r = with_load(run, class, bulk, ns, &run->bulk_solo);
+	return r ?: with_load(run, class, bulk, 0, &run->bulk_loaded);
+}
+
+/* --------------------------------------------------------------- commands */
+
+static DEFINE_MUTEX(lock);	/* one row at a time; guards @line */
+static char line[512];
+
+static void put_us(const char *key, u64 ns, u32 per)
+{
+	u32 rest;
+	u64 us = div_u64_rem(div_u64(ns, per), 1000, &rest);
+
+	scnprintf(line + strlen(line), sizeof(line) - strlen(line), "\"%s\": %llu.%03u, ", key, us,
+		  rest);
+}
+
+static void report(struct run *run)
+{
+	const struct cmd *c = &run->cmd;
+	u64 sum = 0;
+	u32 i;
+
+	sort(run->ns, run->n, sizeof(*run->ns), cmp_u32, NULL);
+	for (i = 0; i < run->n; i++)
+		sum += run->ns[i];
+	scnprintf(line, sizeof(line), "{\"name\": \"popcorn\", \"row\": \"%s\", \"size\": %u, \"class\": \"%s\", \"unit\": \"us\", ",
+		  row_name[c->row], c->size, class_name[c->class]);
+	put_us("median", run->ns[run->n / 2], run->per);
+	put_us("p99", run->ns[run->n * 99ull / 100], run->per);
+	put_us("p999", run->ns[run->n * 999ull / 1000], run->per);
+	put_us("min", run->ns[0], run->per);
+	put_us("avg", div_u64(sum, run->n), run->per);
+	if (c->row == STREAM || c->row == RATE) {
+		u64 ns = max_t(u64, div_u64(sum, run->n), 1);
+		u64 kb = div64_u64((u64)c->size * run->per * 1000000, ns); /* kB/s */
+
+		scnprintf(line + strlen(line), sizeof(line) - strlen(line),
+			  "\"MB_per_s\": %llu.%03llu, ", kb / 1000, kb % 1000);
+	}
+	if (c->row == URGENT) {
+		u64 solo = max(run->bulk_solo, 1ull);
+
+		put_us("idle", run->idle, 1);
+		scnprintf(line + strlen(line), sizeof(line) - strlen(line),
+			  "\"bulk_solo\": %llu, \"bulk_loaded\": %llu, \"bulk_share\": %llu.%03llu, ",
+			  run->bulk_solo, run->bulk_loaded, run->bulk_loaded / solo,
+			  div64_u64(run->bulk_loaded % solo * 1000, solo));
+	}
+	scnprintf(line + strlen(line), sizeof(line) - strlen(line),
+		  "\"threads\": %u, \"iters\": %u}\n", c->threads, run->n * run->per);
+}
+
+static int parse_word(struct cmd *c, const char *key, const char *value)
+{
+	const struct {
+		const char *key;
+		u32 *to;
+	} num[] = {
+		{ "size", &c->size }, { "iters", &c->iters }, { "from", &c->from },
+		{ "to", &c->to }, { "window", &c->window }, { "threads", &c->threads },
+		{ "one_class", &c->one_class }, { "bounce", &c->bounce },
+	};
+	unsigned int i;
+	int r;
+
+	if (!strcmp(key, "row") || !strcmp(key, "class")) {
+		bool row = *key == 'r';
+
+		r = row ? match_string(row_name, ROWS, value) :
+			  match_string(class_name, PW_CLASSES, value);
+		if (r < 0)
+			return r;
+		*(row ? &c->row : &c->class) = r;
+		return 0;
+	}
+	for (i = 0; i < ARRAY_SIZE(num); i++)
+		if (!strcmp(key, num[i].key))
+			return kstrtou32(value, 10, num[i].to);
+	return -EINVAL;
+}
+
+static int parse(char *text, struct cmd *c)
+{
+	char *word, *value;
+	int r = 0;
+
+	*c = (struct cmd) { .row = ROWS, .class = PW_SYNC, .iters = 1000, .to = 1, .window = 16,
+			    .threads = 1 };
+	while (!r && (word = strsep(&text, " \t\n"))) {
+		if (!*word)
+			continue;
+		value = strchr(word, '=');
+		if (!value)
+			return -EINVAL;
+		*value++ = 0;
+		r = parse_word(c, word, value);
+	}
+	if (!c->size)
+		c->size = c->row == FETCH || c->row == STREAM ? PAGE_SIZE : 64;
+	if (r || c->row >= ROWS || c->size > PW_MSG_MAX || !c->iters || c->iters > ITERS_MAX ||
+	    !c->window || c->window > WINDOW_MAX || !c->threads || c->threads > THREADS_MAX ||
+	    ((c->row == FETCH || c->row == STREAM) && c->size != PAGE_SIZE))
+		return -EINVAL;
+	return 0;
+}
+
+static int run_row(struct run *run)
+{
+	static int (*const rows[ROWS])(struct run *run, u8 class) = {
+		rtt, fetch, stream, rate, urgent_under_bulk
+	};
+	const struct cmd *c = &run->cmd;
+	int r;
+
+	run->per = 1;
+	run->room = c->iters + THREADS_MAX * BATCH;
+	run->node = popcorn_node_get(c->from);
+	if (!run->node) {
+		pr_err("node %u doesn't live here; see /proc/popcorn_peers\n", c->from);
+		return -ENODEV;
+	}
+	run->ns = kvmalloc_array(run->room, sizeof(*run->ns), GFP_KERNEL);
+	r = run->ns ? rows[c->row](run, c->one_class ? PW_SYNC : c->class) : -ENOMEM;
+	if (!r && run->n)
+		report(run);
+	else if (r && !fatal_signal_pending(current))
+		pr_err("row %s: %d\n", row_name[c->row], r);
+	kvfree(run->ns);
+	popcorn_node_put(run->node);
+	return r;
+}
+
+static ssize_t bench_write(struct file *file, const char __user *ubuf, size_t len, loff_t *pos)
+{
+	struct run run = { };
+	char *text;
+	int r;
+
+	if (len > 256)
+		return -EINVAL;
+	text = memdup_user_nul(ubuf, len);
+	if (IS_ERR(text))
+		return PTR_ERR(text);
+	r = mutex_lock_killable(&lock);
+	if (r)
+		goto free;
+	line[0] = 0;
+	r = parse(text, &run.cmd);
+	if (r)
+		pr_err("write row=rtt|fetch|stream|rate|urgent_under_bulk [size=BYTES] [class=urgent|sync|bulk] [iters=N] [from=ID] [to=ID] [window=1..%u] [threads=1..%u] [one_class=1] [bounce=1]\n",
+		       WINDOW_MAX, THREADS_MAX);
+	else
+		r = run_row(&run);
+	mutex_unlock(&lock);
+free:
+	kfree(text);
+	return r ?: len;
+}
+
+static int bench_show(struct seq_file *m, void *v)
+{
+	int r = mutex_lock_killable(&lock);
+
+	if (r)
+		return r;
+	seq_puts(m, line);
+	mutex_unlock(&lock);
+	return 0;
+}
+
+static int bench_open(struct inode *inode, struct file *file)
+{
+	return single_open(file, bench_show, NULL);
+}
+
+static const struct proc_ops bench_ops = {
+	.proc_open = bench_open,
+	.proc_read = seq_read,
+	.proc_write = bench_write,
+	.proc_lseek = seq_lseek,
+	.proc_release = single_release,
+};
+
+/* ----------------------------------------------------------------- module */
+
+static void sources_free(void)
+{
+	u32 i;
+
+	for (i = 0; sources && i < SOURCES; i++)
+		popcorn_frame_free(sources[i].frame);
+	kvfree(sources);
+	kvfree(pattern);
+}
+
+static int sources_init(void)
+{
+	u32 i;
+
+	pattern = kvmalloc(PW_MSG_MAX, GFP_KERNEL);
+	sources = kvcalloc(SOURCES, sizeof(*sources), GFP_KERNEL);
+	if (!pattern || !sources)
+		return -ENOMEM;
+	for (i = 0; i < PW_MSG_MAX; i++)
+		pattern[i] = i * 31 + (i >> 8);
+	for (i = 0; i < SOURCES; i++) {
+		struct source *s = &sources[i];
+
+		s->frame = popcorn_frame_alloc(GFP_KERNEL);
+		if (!s->frame)
+			return -ENOMEM;
+		memcpy(popcorn_frame_data(s->frame), pattern, PAGE_SIZE);
+		s->done.fn = source_done;
+		s->next = source_free;
+		source_free = s;
+	}
+	return 0;
+}
+
+static int __init bench_init(void)
+{
+	int r = sources_init();
+	u16 i;
+
+	if (r)
+		goto free;
+	for (i = 0; i < ARRAY_SIZE(ops); i++) {
+		r = popcorn_msg_register(T_ECHO + i, &ops[i]);
+		if (r)
+			goto unregister;
+	}
+	if (proc_create("popcorn_bench", 0600, NULL, &bench_ops))
+		return 0;
+	r = -ENOMEM;
+unregister:
+	while (i--)
+		popcorn_msg_unregister(T_ECHO + i);
+free:
+	sources_free();
+	return r;
+}
+
+static void __exit bench_exit(void)
+{
+	u16 i;
+
+	remove_proc_entry("popcorn_bench", NULL);
+	for (i = 0; i < ARRAY_SIZE(ops); i++)
+		popcorn_msg_unregister(T_ECHO + i);
+	/* Pages on their way come back when acknowledged or when the peer is dead. */
+	wait_event(source_wait, !READ_ONCE(source_out));
+	synchronize_rcu(); /* nor is source_done() running */
+	sources_free();
+}
+
+module_init(bench_init);
+module_exit(bench_exit);
+MODULE_LICENSE("GPL");
+MODULE_DESCRIPTION("Popcorn: what messages and pages cost");
