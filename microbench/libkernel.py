@@ -213,7 +213,7 @@ def measure(place, transport, args, plan, errors):
             f.unload()
     errors += bad
     return libplan.result_rows("transport", "kernel", transport, figs, floor_figs, floors,
-                               kernel=place.kernel, ablation=args.ablation)
+                               kernel=place.kernel, ablation=args.ablation, link=getattr(args, "link", None))
 
 
 def run(spec, args):

@@ -13,8 +13,10 @@ CLASSES = ("sync", "urgent", "bulk")
 WINDOW = 16
 THREADS = 4
 
-# What the benchmark may say beside the statistics, an operation's worth each unless named so.
-EXTRA = ("threads", "messages", "wakeups", "interrupts", "bulk_share", "idle")
+# What the benchmark may say beside the statistics: an operation's worth of messages, wake-ups and
+# interrupts; bulk's pages a second alone and its share of that under urgent round trips, whose
+# pace is in microseconds.
+EXTRA = ("messages", "wakeups", "interrupts", "bulk_share", "bulk_solo", "pace")
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Plan:
     counts: bool = False
 
     def iters(self, case):
+        if case.row == "urgent_under_bulk":     # paced: each takes tens of microseconds
+            return min(self.many, 2000)
         return self.few if case.size >= 16384 else self.many
 
 
@@ -66,15 +70,24 @@ def plan(kind, quick):
 
 @dataclass
 class Figure:
-    """Rounds of one figure; None where a round failed."""
+    """Rounds of one figure; None where a round failed.
+
+    idle: the same figure with the wire idle, where the benchmark measured that in turns with it.
+    """
     rounds: list = field(default_factory=list)
     unit: str = ""
     extra: dict = field(default_factory=dict)
+    idle: "Figure" = None
 
     def add(self, line, row, size, counts):
         stats, self.unit = libresult.convert(line, row, size, counts)
-        self.extra = {k: line[k] for k in EXTRA if libresult.number(line.get(k))}
         self.rounds.append(stats)
+        for k in EXTRA:
+            if libresult.number(line.get(k)):
+                self.extra.setdefault(k, []).append(line[k])
+        if "idle" in line:
+            self.idle = self.idle or Figure()
+            self.idle.add({"median": line["idle"], "unit": line.get("unit")}, row, size, counts)
 
     def good(self):
         return [r for r in self.rounds if r]
@@ -167,14 +180,16 @@ def result_rows(suite, engine, transport, figures, floor_figures, floors, **comm
     rows = []
     for case, fig in figures.items():
         stats = libresult.merge(fig.good(), fig.unit)
-        extra = {**common, "class": case.cls, **fig.extra}
+        extra = {**common, "class": case.cls, **{k: libresult.round_sig(middle(v)) for k, v in fig.extra.items()}}
         if case.threads > 1:
             extra["threads"] = case.threads
         versus = [(k[0], f) for k, f in floor_figures.items() if k[1:] == (case.row, case.size)]
         if case.row == "rtt" and case.cls != "sync":
             versus = versus[:1]     # the bare floor; the others have no classes to compare
+        if case.threads > 1:
+            versus = []             # floors have one thread
         if case.row == "urgent_under_bulk":     # the floor is our own, with the wire idle
-            idle = figures.get(Case("rtt", case.size, case.cls))
+            idle = fig.idle or figures.get(Case("rtt", case.size, case.cls))
             versus = [("idle", idle)] if idle else []
         for name, f in versus or [(None, None)]:
             r = libresult.row(suite, case.row, engine, transport, case.size, fig.unit, stats, name,
