@@ -438,6 +438,6 @@ void check_memory(void)
 		verdict(mb > free_mb ? FAIL : WARN, "memory", mend,
 			"%ld links need %ld MiB of buffers, %ld MiB are available", links, mb, free_mb);
 	else
-		verdict(OK, "memory", NULL, "%ld MiB of buffers for %ld links, %ld MiB available", mb,
+		verdict(OK, "memory", NULL, "%ld MiB of buffers (links: %ld), %ld MiB available", mb,
 			links, free_mb);
 }

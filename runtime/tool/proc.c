@@ -132,11 +132,12 @@ int cmd_peers(int argc, char **argv)
 		if (!i || strcmp(w[NODE], peers[i - 1].w[NODE])) {
 			if (locals > 1)
 				printf("%snode %s sees:\n", i ? "\n" : "", w[NODE]);
-			printf("  %5s  %-*s  %-10s  %-9s\n", "id", width, "address", "state",
+			printf("  %5s  %-*s  %-10s  %s\n", "id", width, "address", "state",
 			       "transport");
 		}
-		printf("%c %5s  %-*s  %-10s  %-9s  %s\n", *w[MARK] == '*' ? '*' : ' ', w[ID], width,
-		       w[ADDRESS], w[STATE], w[WIRE], trouble(&peers[i]));
+		printf("%c %5s  %-*s  %-10s  %s%s%s\n", *w[MARK] == '*' ? '*' : ' ', w[ID], width,
+		       w[ADDRESS], w[STATE], w[WIRE], *trouble(&peers[i]) ? "  " : "",
+		       trouble(&peers[i]));
 	}
 	free(peers);
 	free(text);
@@ -170,7 +171,7 @@ void check_peers(void)
 		free(mend);
 	}
 	if (links)
-		verdict(OK, "peers", NULL, "%zu of %zu links up, %zu idle", up, links,
+		verdict(OK, "peers", NULL, "links: %zu, up %zu, idle %zu", links, up,
 			links - up - told);
 	free(peers);
 	free(text);
