@@ -200,6 +200,8 @@ static int shm_live(struct ue_conn *c)
 	s->out_data = (u8 *)s->out + one - (size_t)k * UE_PAGE;
 	s->in_data = (u8 *)s->in + one - (size_t)k * UE_PAGE;
 	s->mask = k - 1;
+	c->stamp = &s->in->slot[0].stamp;
+	c->next_stamp = 1;
 	s->wake = ((struct ue_bell *)s->peer)->blocks;
 	return 0;
 }
@@ -309,6 +311,8 @@ static int shm_rx(struct ue_conn *c)
 		else
 			r = ue_deliver(c->ln, &h, payload, len);
 		s->got++;
+		c->stamp = &s->in->slot[s->got & s->mask].stamp;
+		c->next_stamp = s->got + 1;
 		atomic_store_explicit(&s->in->head, s->got, memory_order_release);
 		if (unlikely(r)) {
 			ue_lock(&c->ul->lock);

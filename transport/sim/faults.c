@@ -12,8 +12,6 @@ struct cut {
 	u16 pair[][2];
 };
 
-static u64 gen;				/* of cuts; all older ones are healed */
-
 static u64 duration(struct sim *s)
 {
 	return sim_spread(s, MS, 5 * s->cfg.dead_ms * MS / 2);
@@ -36,7 +34,7 @@ static void cut_end(struct sim *s, void *arg, u64 unused)
 	struct cut *k = arg;
 
 	(void)unused;
-	if (k->gen == gen)
+	if (k->gen == s->cuts)
 		cut_add(s, k, -1);
 	sim_free(s, k);
 }
@@ -45,7 +43,7 @@ static void cut_pair(struct sim *s, u16 a, u16 b, bool back)
 {
 	struct cut *k = sim_alloc(s, sizeof(*k) + sizeof(k->pair[0]));
 
-	k->gen = gen;
+	k->gen = s->cuts;
 	k->back = back;
 	k->n = 1;
 	k->pair[0][0] = a;
@@ -61,7 +59,7 @@ static void split(struct sim *s)
 	u64 salt = sim_rand(s);
 	u16 a, b;
 
-	k->gen = gen;
+	k->gen = s->cuts;
 	k->back = true;
 	for (a = 0; a < s->n; a++)
 		for (b = 0; b < s->n; b++)
@@ -183,7 +181,7 @@ void faults_heal(struct sim *s)
 {
 	u16 i;
 
-	gen++;
+	s->cuts++;
 	if (!(s->faults & F_FOREVER))
 		memset(s->cut, 0, s->n * s->n);
 	for (i = 0; i < s->n; i++)

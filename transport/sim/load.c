@@ -296,6 +296,11 @@ void load_timeouts(struct sim *s, struct slink *sl, u8 class)
 	while ((slot = pt_lane_timeout_next(la, now))) {
 		struct msg *m = sl->req[class][slot->index];
 
+		/* A waiter isn't left alone for longer than it said. */
+		if (now > m->deadline + 30 && s->now > sl->n->woken + 50 * MS)
+			sim_fail(s, "node %u: request %llu timed out %llu ms late", sl->n->id,
+				 (unsigned long long)m->id,
+				 (unsigned long long)(now - m->deadline));
 		s->st.timeouts++;
 		give_up(s, sl, slot, m, -ETIMEDOUT);
 	}
@@ -638,7 +643,7 @@ static void act(struct sim *s, void *arg, u64 boot)
 	}
 	sl = node_link(s, n, n->neighbour[sim_below(s, n->neighbours)]);
 	class = sim_below(s, PW_CLASSES);
-	switch (s->reconnects ? 2 + sim_below(s, 6) : sim_below(s, 8)) {
+	switch (s->reconnects ? 4 + sim_below(s, 4) : sim_below(s, 8)) {
 	case 0:
 	case 1:
 	case 2:

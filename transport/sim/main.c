@@ -99,14 +99,14 @@ static void draw_config(struct sim *s)
 	s->mix_imm = sim_chance(s, 500);
 	s->imm = sim_chance(s, 600);
 	if (s->n > 10)
-		s->think *= 3;
+		s->think *= s->n < 100 ? 3 : 8;
 	if (!s->reconnects)
 		return;
 	/* Nothing but pages, wires that fail all the time, and a handful of frames. */
 	s->faults = F_LANE;
 	s->cfg.backoff_ms = 1;
 	s->lat_hi = s->lat_lo + 200;
-	s->think = 30;
+	s->think = 60;
 	s->fault_gap = 4;
 	s->frames = 6;
 	s->mix_imm = true;

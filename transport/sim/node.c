@@ -150,7 +150,8 @@ static void tick(struct sim *s, void *arg, u64 boot)
 	if (!node_is(n, boot))
 		return;
 	if (asleep(n) > s->now) {
-		sim_at(s, asleep(n) + sim_below(s, 2 * MS), tick, n, boot);
+		n->woken = asleep(n);
+		sim_at(s, n->woken + sim_below(s, 2 * MS), tick, n, boot);
 		return;
 	}
 	for (sl = n->links; sl; sl = sl->next) {

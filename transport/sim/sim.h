@@ -289,6 +289,7 @@ struct snode {
 	s64 clock_off;			/* us */
 	s32 clock_ppm;
 	u64 paused, stopped, slow;	/* until */
+	u64 woken;			/* when it last went on */
 	struct slink **link;		/* by peer */
 	struct slink *links;
 	struct frame *frame;
@@ -368,6 +369,7 @@ struct sim {
 	struct conn *conns;
 	struct stream *streams;
 	bool quiet;			/* no new work */
+	u64 cuts;			/* generation: older cuts are healed */
 	u64 next_id, last_inc;
 	u64 mem, mem_max;		/* bytes allocated now, most */
 	char rerun[512];

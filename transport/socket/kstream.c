@@ -56,6 +56,29 @@ static void tx_advance(struct ksock_conn *k, size_t sent)
 }
 
 /*
+ * Bulk must not stand in queues that urgent messages have to pass: no more of it
+ * is on the wire than keeps it busy, which is what arrives in the shortest round
+ * trip seen, and a quarter more so that it finds out when there is room. What
+ * exceeds it waits in the socket.
+ */
+static void bulk_limit(struct sock *sk)
+{
+	struct tcp_sock *tp = tcp_sk(sk);
+	u32 least = 2 * DIV_ROUND_UP(PW_HDR + PAGE_SIZE, max_t(u32, tp->mss_cache, 1));
+	u64 packets = 0;
+
+	lock_sock(sk);
+	if (tp->rate_interval_us && tcp_min_rtt(tp) != ~0U)
+		packets = div_u64((u64)tp->rate_delivered * tcp_min_rtt(tp),
+				  tp->rate_interval_us);
+	packets = clamp_t(u64, packets + packets / 4 + 1, least, 1 << 16);
+	tp->snd_cwnd_clamp = packets;
+	if (tcp_snd_cwnd(tp) > packets)
+		tcp_snd_cwnd_set(tp, packets);
+	release_sock(sk);
+}
+
+/*
  * Give the socket up to @batches of frames. When it is full it calls
  * write_space() later. Return: -EAGAIN if there may be more that it would take.
  */
@@ -67,6 +90,8 @@ static int tx_push(struct ksock_conn *k, unsigned int batches)
 		unsigned int n = k->vecs - k->first;
 		int r;
 
+		if (k->c.class == PW_BULK)
+			bulk_limit(k->sock->sk);
 		memcpy(vec, &k->vec[k->first], n * sizeof(vec[0]));
 		r = kernel_sendmsg(k->sock, &msg, vec, n, k->left);
 		if (r == -EAGAIN)
