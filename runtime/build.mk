@@ -4,7 +4,7 @@
 
 UE_SRC := $(wildcard runtime/*.c) transport/socket/usocket.c transport/shm/shm.c
 UE_HDR := $(wildcard runtime/*.h transport/shm/*.h transport/core/*.h include/popcorn/*.h)
-UE_CFLAGS := -std=gnu11 -O2 -g -Wall -Wextra -Werror -Iinclude -I. -pthread
+UE_CFLAGS := -std=gnu11 -O2 -g -flto=auto -ffat-lto-objects -Wall -Wextra -Werror -Iinclude -I. -pthread
 UE_CORE := $(wildcard transport/core/*.c)
 UE_OBJ := $(UE_SRC:%.c=build/obj/ue/%.o) $(UE_CORE:%.c=build/obj/ue/%.o)
 UE_SAN := $(UE_SRC:%.c=build/obj/ue-san/%.o) $(UE_CORE:%.c=build/obj/ue-san/%.o)
@@ -18,7 +18,7 @@ build/obj/ue/%.o: %.c $(UE_HDR) runtime/build.mk
 build/obj/ue-san/%.o: %.c $(UE_HDR) runtime/build.mk
 	@mkdir -p $(@D)
 	$(CC) $(UE_CFLAGS) -fsanitize=address,undefined -fno-sanitize-recover=all \
-		-fno-omit-frame-pointer -c -o $@ $<
+		-fno-omit-frame-pointer -fno-lto -c -o $@ $<
 
 build/lib/libpopcorn.a: $(UE_OBJ)
 build/lib/libpopcorn-san.a: $(UE_SAN)

@@ -134,7 +134,9 @@ struct ue_tx {
  * @tx_busy: somebody is sending outside the lock (L)
  * @tx_more: the driver stopped before the lane was empty: the poller goes on (L)
  * @open:    message whose fragments are coming in
- * @waiter:  by slot index: who waits
+ * @waiter:  by slot index: who is told
+ * @timeout: by slot index: ms; its deadline is set by the next tick (UE_LATER), so
+ *           that a request needs no clock
  * @pgdone:  by answer index: to be told when a page is no longer needed
  * @wait_q:  who waits for a free slot or entry (L)
  */
@@ -149,6 +151,7 @@ struct ue_lane {
 	struct ue_tx *tx_free;
 	struct ue_waiter *wait_q;
 	struct ue_waiter *waiter;
+	u32 *timeout;
 	struct popcorn_done **pgdone;
 	struct ue_msg *msgs;
 	struct ue_tx *txs;
@@ -216,6 +219,7 @@ enum ue_conn_state {
  * @hs:    handshake
  * @from:  address of whoever connected
  * @fds:   descriptors that came with the handshake (shared memory)
+ * @stamp: if not NULL: there is nothing to receive until it reads @next_stamp
  * @idle:  polls in a row that found nothing
  * @full:  the wire takes no more for now (L)
  */
@@ -228,6 +232,8 @@ struct ue_conn {
 	int fd;
 	u8 state;
 	u8 class;
+	_Atomic u32 *stamp;
+	u32 next_stamp;
 	u32 idle;
 	bool full;
 	u32 got;
@@ -354,6 +360,7 @@ static inline u64 ue_now(struct popcorn_node *n)
 	return atomic_load_explicit(&n->now, memory_order_relaxed);
 }
 
+#define UE_LATER	(~0ull)		/* pt_slot.deadline: see ue_lane.timeout */
 #define UE_TODO_FAULT	(1u << 31)	/* a driver's write failed: ue_link.fault */
 #define UE_TODO_TX	(1u << 30)	/* some lane's tx_more */
 #define UE_TODO_DONE	(1u << 29)	/* ue_link.done */
@@ -391,6 +398,7 @@ void ue_link_free(struct ue_link *ul);
 void ue_link_finish(struct ue_link *ul, struct ue_lane *ln);
 void ue_link_todo(struct ue_link *ul, u32 todo);
 void ue_link_work(struct ue_link *ul);
+void ue_link_tick(struct ue_link *ul, u64 now);
 void ue_link_cork(struct ue_link *ul, bool on);
 void ue_lane_more(struct ue_lane *ln);
 struct ue_waiter *ue_lane_free(struct ue_lane *ln);

@@ -49,6 +49,7 @@ static void lane_make(struct ue_link *ul, u8 class, u8 **small, u8 **big)
 	ln->la = &ul->pt.lane[class];
 	ln->ul = ul;
 	ln->waiter = part(small, slots * sizeof(*ln->waiter));
+	ln->timeout = part(small, slots * sizeof(*ln->timeout));
 	ln->pgdone = part(small, slots * sizeof(*ln->pgdone));
 	ln->msgs = part(small, msgs(n) * sizeof(*ln->msgs));
 	ln->txs = part(small, n->o.backlog * sizeof(*ln->txs));
@@ -76,7 +77,7 @@ static int link_make(struct popcorn_node *n, u16 peer, struct ue_link **out)
 {
 	const u32 slots = n->pt.cfg.slots, all = PW_CLASSES * slots;
 	size_t small = sizeof(struct ue_link) + all * (sizeof(struct pt_slot) +
-		sizeof(struct pt_ans) + sizeof(struct ue_waiter) + sizeof(void *)) +
+		sizeof(struct pt_ans) + sizeof(struct ue_waiter) + sizeof(void *) + sizeof(u32)) +
 		PW_CLASSES * (msgs(n) * sizeof(struct ue_msg) +
 			      n->o.backlog * sizeof(struct ue_tx)) + 64 * 32;
 	size_t big = (size_t)PW_CLASSES * (2 * slots + n->o.backlog) * UE_ENTRY +
@@ -265,6 +266,31 @@ void ue_link_finish(struct ue_link *ul, struct ue_lane *ln)
 		wake = w->next;
 		ue_complete(ul->node, w);
 	}
+}
+
+/**
+ * ue_link_tick() - time has passed
+ * @ul:  link
+ * @now: ms
+ *
+ * Poller only.
+ */
+void ue_link_tick(struct ue_link *ul, u64 now)
+{
+	u32 i, slots = ul->node->pt.cfg.slots;
+	u8 c;
+
+	ue_lock(&ul->lock);
+	for (c = 0; c < PW_CLASSES; c++) {
+		struct ue_lane *ln = &ul->lane[c];
+
+		for (i = 0; ln->la->slots_used && i < slots; i++)
+			if (ln->la->slots[i].state == PT_SLOT_WAITING &&
+			    ln->la->slots[i].deadline == UE_LATER)
+				ln->la->slots[i].deadline = now + ln->timeout[i];
+	}
+	pt_link_tick(&ul->pt, now);
+	ue_link_finish(ul, NULL);
 }
 
 /**

@@ -205,7 +205,7 @@ static int ask(struct popcorn_node *n, u16 dst, u8 class, u16 type, const void *
 	struct ue_link *ul;
 	struct ue_lane *ln;
 	struct pt_slot *s;
-	u64 deadline;
+	u64 deadline = 0;
 	int r;
 
 	r = check(req, len, class, type);
@@ -215,7 +215,6 @@ static int ask(struct popcorn_node *n, u16 dst, u8 class, u16 type, const void *
 	if (unlikely(r))
 		return r;
 	ln = &ul->lane[class];
-	deadline = (handling ? ue_now(n) : ue_clock_ms()) + timeout_ms;
 	ue_lock(&ul->lock);
 	want(ul);
 	while (unlikely(!(s = pt_slot_get(ln->la, ans_max)))) {
@@ -223,6 +222,7 @@ static int ask(struct popcorn_node *n, u16 dst, u8 class, u16 type, const void *
 			ue_link_finish(ul, ln);
 			return -EHOSTDOWN;
 		}
+		deadline = deadline ?: ue_clock_ms() + timeout_ms;
 		r = wait_free(ln, w, deadline, flags);
 		if (r)
 			return r;
@@ -238,7 +238,8 @@ static int ask(struct popcorn_node *n, u16 dst, u8 class, u16 type, const void *
 	w->state = UE_WAITING;
 	w->async = a;
 	s->ctx = w;
-	r = pt_slot_send(ln->la, s, type, len, deadline);
+	ln->timeout[s->index] = timeout_ms;
+	r = pt_slot_send(ln->la, s, type, len, UE_LATER);
 	if (unlikely(r))
 		pt_slot_put(ln->la, s);
 	ue_link_finish(ul, ln);
@@ -631,8 +632,8 @@ int popcorn_peer(struct popcorn_node *n, u16 id, struct popcorn_peer *out)
 int popcorn_connect(struct popcorn_node *n, u16 id, u32 timeout_ms)
 {
 	u64 end = ue_clock_ms() + timeout_ms;
-	struct popcorn_peer p;
 	struct ue_link *ul;
+	bool up;
 	int r;
 
 	if (handling && timeout_ms)
@@ -644,8 +645,10 @@ int popcorn_connect(struct popcorn_node *n, u16 id, u32 timeout_ms)
 	pt_link_want(&ul->pt, ue_clock_ms());
 	ue_link_finish(ul, NULL);
 	do {
-		popcorn_peer(n, id, &p);
-		if (p.up || !timeout_ms)
+		ue_lock(&ul->lock);
+		up = ul->pt.state == PT_LINK_UP;
+		ue_unlock(&ul->lock);
+		if (up || !timeout_ms)
 			return 0;
 		popcorn_poll(n, 1000);
 	} while (ue_clock_ms() < end);

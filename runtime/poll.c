@@ -136,7 +136,7 @@ static int look(struct popcorn_node *n)
 	u32 i, turn = n->nlive;
 	int got = 0, r;
 
-	if (!(++n->round % COLD_EVERY)) {
+	if (unlikely(!(++n->round % COLD_EVERY)) && !n->drv->cheap) {
 		if (++n->cold >= n->nlive)
 			n->cold = 0;
 		turn = n->cold;
@@ -144,11 +144,20 @@ static int look(struct popcorn_node *n)
 	for (i = 0; i < n->nlive; i++) {
 		struct ue_conn *c = n->live[i];
 
-		if (n->drv->cheap || c->idle < HOT || c->ln->la->slots_used || i == turn) {
+		if (c->stamp) {
+			/* A message seldom fits one line: let both come at once. */
+			__builtin_prefetch((char *)c->stamp + 64);
+			if (likely(atomic_load_explicit(c->stamp, memory_order_acquire) !=
+				   c->next_stamp))
+				continue;
+			r = c->ops->rx(c);
+		} else if (c->idle < HOT || c->ln->la->slots_used || i == turn) {
 			r = c->ops->rx(c);
 			c->idle = r > 0 ? 0 : c->idle + 1;
-			got += r > 0 ? r : 0;
+		} else {
+			continue;
 		}
+		got += r > 0 ? r : 0;
 		/* What bulk brings must not delay what urgent would. */
 		if (got && c->class == PW_BULK)
 			break;
@@ -168,11 +177,8 @@ static void tick(struct popcorn_node *n, u64 now)
 	n->tick_next = now + TICK_MS;
 	for (i = 0; i < count; i++) {
 		ul = __atomic_load_n(&n->links[i], __ATOMIC_ACQUIRE);
-		if (!ul)
-			continue;
-		ue_lock(&ul->lock);
-		pt_link_tick(&ul->pt, now);
-		ue_link_finish(ul, NULL);
+		if (ul)
+			ue_link_tick(ul, now);
 	}
 	ue_conn_tick(n, now);
 }
@@ -375,23 +381,23 @@ static int poll_until(struct popcorn_node *n, struct ue_waiter *w, u64 until, u6
 	const bool busy = n->o.mode == POPCORN_BUSY;
 	const u32 often = n->drv->cheap ? 255 : 31;
 	u64 idle_since = 0, us;
-	u32 rounds = 0;
 	int got;
 
 	for (;;) {
+		bool late;
+
 		got = look(n);
+		late = !(n->round & often);
+		if (unlikely(late))
+			clockwork(n);
 		if (w && atomic_load_explicit(&w->state, memory_order_relaxed) == UE_DONE)
 			return 0;
 		if (!w && got)
 			return got;
-		if (likely(++rounds & often)) {
-			if (got)
-				idle_since = 0;
-			else if (n->drv->cheap)
-				ue_relax();
+		if (got)
+			idle_since = 0;
+		if (likely(!late))
 			continue;
-		}
-		clockwork(n);
 		if (deadline && ue_now(n) >= deadline)
 			return -ETIMEDOUT;
 		if (unlikely(atomic_load_explicit(&n->want, memory_order_relaxed)) && n->service_polls)
@@ -410,6 +416,14 @@ static int poll_until(struct popcorn_node *n, struct ue_waiter *w, u64 until, u6
 		doze(n, until ? until - us : TICK_MS * 1000);
 		idle_since = 0;
 	}
+}
+
+/* Only who has the role writes it. */
+static void count_poll(struct popcorn_node *n)
+{
+	u32 polls = atomic_load_explicit(&n->app_polls, memory_order_relaxed);
+
+	atomic_store_explicit(&n->app_polls, polls + 1, memory_order_relaxed);
 }
 
 /* The service thread gives way to whoever waits. */
@@ -434,7 +448,7 @@ int ue_wait(struct popcorn_node *n, struct ue_waiter *w, u64 deadline)
 
 	while (atomic_load_explicit(&w->state, memory_order_acquire) != UE_DONE && !r) {
 		if (likely(role_take(n))) {
-			atomic_fetch_add_explicit(&n->app_polls, 1, memory_order_relaxed);
+			count_poll(n);
 			r = poll_until(n, w, 0, deadline);
 			role_drop(n);
 			continue;
@@ -470,7 +484,7 @@ int popcorn_poll(struct popcorn_node *n, u32 timeout_us)
 
 	do {
 		if (role_take(n)) {
-			atomic_fetch_add_explicit(&n->app_polls, 1, memory_order_relaxed);
+			count_poll(n);
 			if (timeout_us) {
 				got = poll_until(n, NULL, until, 0);
 			} else {
