@@ -40,6 +40,9 @@ class Node:
 class Place:
     """one: all nodes are in one guest (icount)."""
 
+    # perftest's own rdma_cm (-R) crashes or hangs over rxe
+    perftest = "-d rxe0 -x 1"
+
     def __init__(self, cluster, spec, errors):
         self.one = spec.kind == "icount"
         self.nodes = [Node(n, errors) for n in cluster]

@@ -34,6 +34,7 @@ class Node:
 
 class Place:
     one = False
+    perftest = "-R"     # finds the device by the address
 
     def __init__(self, spec):
         self.nodes = [Node(h) for h in spec.hosts]

@@ -2,8 +2,9 @@
 """Kernel mode: rows and floors on nodes that run the modules, whatever kind of nodes they are.
 
 A place (libguest, libhosts) gives nodes with name, address, sh(command, timeout) and
-module(name), the path or None if it is to be found by modprobe. In icount all nodes are one
-kernel, so the place has one node object and several addresses.
+module(name), the path or None if it is to be found by modprobe, and what perftest's tools must
+be told to find the device. In icount all nodes are one kernel, so the place has one node object
+and several addresses.
 """
 
 import re
@@ -55,6 +56,7 @@ class KernelFloor:
     def __init__(self, place, what, transport):
         self.module, self.path = f"floor_{what}", f"/proc/popcorn_floor_{what}"
         self.name, self.transport, self.place = f"k{what}", transport, place
+        self.more = ""
 
     def load(self):
         client, server = self.place.nodes[0], self.place.nodes[-1 if self.place.one else 1]
@@ -71,7 +73,17 @@ class KernelFloor:
 
     def run(self, row, size, iters, window):
         return ask(self.place.nodes[0], self.path,
-                   f"row={row} size={size} iters={iters} window={window}")
+                   f"row={row} size={size} iters={iters} window={window}{self.more}")
+
+
+class SoftirqFloor(KernelFloor):
+    """The same module, where the completion answers and no thread is woken for it."""
+
+    rows = ("rtt", "fetch")
+
+    def __init__(self, place):
+        super().__init__(place, "verbs", "verbs")
+        self.name, self.more = "kverbs_softirq", " answer=softirq"
 
 
 class Tool:
@@ -125,7 +137,7 @@ class Perftest(Tool):
     name, program = "ib_send_lat", "ib_send_lat"
 
     def run(self, row, size, iters, window):
-        args = f"ib_send_lat -R -e -F -s {size} -n {max(iters, 100)}"
+        args = f"ib_send_lat {self.place.perftest} -e -F -s {size} -n {max(iters, 100)}"
         out = self.pair(args, f"{args} {self.place.addresses[1]}", "sleep 1; true")
         return self.parse(out, size, iters)
 
@@ -183,16 +195,18 @@ class Engine:
 
 
 def kernel_floors(place, transport):
-    """The bare kernel first: it is what ours is held against."""
+    """The floor to load, and what else is measured. The first that has a row is the bare floor."""
     if transport == "tcp":
-        return [KernelFloor(place, "tcp", "tcp")], []
-    return [KernelFloor(place, "verbs", "verbs")], [UserVerbs(place), Perftest(place)]
+        return KernelFloor(place, "tcp", "tcp"), [], []
+    # Our handlers answer in the completion's context too, so the softirq floor comes first.
+    return (KernelFloor(place, "verbs", "verbs"), [SoftirqFloor(place)],
+            [UserVerbs(place), Perftest(place)])
 
 
 def measure(place, transport, args, plan, errors):
     """Rows of one transport."""
-    bare, tools = kernel_floors(place, transport)
-    floors = list(bare)
+    bare, first, tools = kernel_floors(place, transport)
+    floors = [*first, bare]
     for t in tools:
         why = t.missing()
         if why:
@@ -200,8 +214,7 @@ def measure(place, transport, args, plan, errors):
         else:
             floors.append(t)
     try:
-        for f in bare:
-            f.load()
+        bare.load()
         if args.floors_only:
             figs, floor_figs, bad = libplan.measure(plan, None, floors, args.quiet)
         else:
@@ -209,8 +222,7 @@ def measure(place, transport, args, plan, errors):
                 figs, floor_figs, bad = libplan.measure(plan, Ours(place, args.ablation), floors,
                                                         args.quiet)
     finally:
-        for f in bare:
-            f.unload()
+        bare.unload()
     errors += bad
     return libplan.result_rows("transport", "kernel", transport, figs, floor_figs, floors,
                                kernel=place.kernel, ablation=args.ablation, link=getattr(args, "link", None))

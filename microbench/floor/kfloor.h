@@ -29,9 +29,10 @@ enum kfloor_row { KFLOOR_RTT, KFLOOR_FETCH, KFLOOR_STREAM, KFLOOR_RATE, KFLOOR_R
  * @size:	bytes of the message that is measured
  * @iters:	measured operations; stream and rate round up to whole batches
  * @window:	stream and rate: unacknowledged messages at most, a power of two
+ * @softirq:	rtt and fetch: answer in the completion's context, wake no thread there
  */
 struct kfloor_cmd {
-	u32 row, size, iters, window;
+	u32 row, size, iters, window, softirq;
 };
 
 /* A command on its way to the server: the first bytes that it gets on a connection. */
@@ -39,6 +40,7 @@ struct kfloor_hello {
 	__le32 magic, row, size, iters, window;
 	__le32 rkey;	/* verbs: where the server may write pages; zero in TCP */
 	__le64 addr;
+	__le32 softirq, reserved;
 };
 
 /**
@@ -75,6 +77,8 @@ static inline bool kfloor_windowed(const struct kfloor_cmd *cmd)
 
 static inline bool kfloor_valid(const struct kfloor_cmd *cmd)
 {
+	if (cmd->softirq && (cmd->softirq > 1 || kfloor_windowed(cmd)))
+		return false;
 	return cmd->row < KFLOOR_ROWS && cmd->iters && cmd->iters <= KFLOOR_ITERS &&
 	       cmd->size >= 8 && cmd->size <= KFLOOR_MAX &&
 	       (cmd->row == KFLOOR_RTT ||
@@ -87,7 +91,7 @@ static inline void kfloor_pack(const struct kfloor_cmd *cmd, struct kfloor_hello
 	*h = (struct kfloor_hello){
 		.magic = cpu_to_le32(KFLOOR_MAGIC), .row = cpu_to_le32(cmd->row),
 		.size = cpu_to_le32(cmd->size), .iters = cpu_to_le32(cmd->iters),
-		.window = cpu_to_le32(cmd->window),
+		.window = cpu_to_le32(cmd->window), .softirq = cpu_to_le32(cmd->softirq),
 	};
 }
 
@@ -96,6 +100,7 @@ static inline int kfloor_unpack(const struct kfloor_hello *h, struct kfloor_cmd 
 	*cmd = (struct kfloor_cmd){
 		.row = le32_to_cpu(h->row), .size = le32_to_cpu(h->size),
 		.iters = le32_to_cpu(h->iters), .window = le32_to_cpu(h->window),
+		.softirq = le32_to_cpu(h->softirq),
 	};
 	return le32_to_cpu(h->magic) == KFLOOR_MAGIC && kfloor_valid(cmd) ? 0 : -EPROTO;
 }

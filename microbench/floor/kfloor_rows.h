@@ -169,8 +169,9 @@ static void kfloor_report(struct kfloor_file *f, const struct kfloor_cmd *cmd,
 	sort(s->ns, s->n, sizeof(*s->ns), kfloor_cmp, NULL);
 	for (i = 0; i < s->n; i++)
 		sum += s->ns[i];
-	scnprintf(f->line, room, "{\"name\": \"%s\", \"row\": \"%s\", \"size\": %u, "
-		  "\"unit\": \"us\", ", f->name, kfloor_row_name[cmd->row], cmd->size);
+	scnprintf(f->line, room, "{\"name\": \"%s%s\", \"row\": \"%s\", \"size\": %u, "
+		  "\"unit\": \"us\", ", f->name, cmd->softirq ? "_softirq" : "",
+		  kfloor_row_name[cmd->row], cmd->size);
 	kfloor_one(f->line, room, "median", s->ns[s->n / 2], s->per);
 	kfloor_one(f->line, room, "p99", s->ns[s->n * 99ULL / 100], s->per);
 	kfloor_one(f->line, room, "p999", s->ns[s->n * 999ULL / 1000], s->per);
@@ -203,6 +204,9 @@ static int kfloor_parse(char *text, struct kfloor_cmd *cmd)
 			err = kstrtou32(value, 10, &cmd->iters);
 		} else if (!strcmp(word, "window")) {
 			err = kstrtou32(value, 10, &cmd->window);
+		} else if (!strcmp(word, "answer")) {
+			cmd->softirq = !strcmp(value, "softirq");
+			err = cmd->softirq || !strcmp(value, "thread") ? 0 : -EINVAL;
 		} else {
 			err = -EINVAL;
 		}
@@ -233,7 +237,7 @@ static ssize_t kfloor_write(struct file *file, const char __user *buf, size_t le
 	f->line[0] = '\0';
 	err = kfloor_parse(text, &cmd);
 	if (err) {
-		pr_warn_ratelimited("write \"row=rtt|fetch|stream|rate size=BYTES iters=N window=N\", window a power of two to %u\n",
+		pr_warn_ratelimited("write \"row=rtt|fetch|stream|rate size=BYTES iters=N window=N answer=thread|softirq\", window a power of two to %u\n",
 			KFLOOR_WINDOW);
 		goto out;
 	}

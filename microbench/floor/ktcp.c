@@ -109,7 +109,8 @@ static int serve_hello(struct kt_end *end, struct kfloor_cmd *cmd)
 	kfloor_watch_start(&end->chan);
 	err = kt_collect(end->sock, &h, sizeof(h));
 	kfloor_watch_stop(&end->chan);
-	return err ?: kfloor_unpack(&h, cmd);
+	err = err ?: kfloor_unpack(&h, cmd);
+	return !err && cmd->softirq ? -EPROTO : err;
 }
 
 static void serve(struct socket *sock)
@@ -174,6 +175,9 @@ static int client_run(const struct kfloor_cmd *cmd, struct kfloor_samples *s)
 	struct socket *sock;
 	int err;
 
+	/* A socket can't be written to in softirq context. */
+	if (cmd->softirq)
+		return -EOPNOTSUPP;
 	err = sock_create_kern(&init_net, addr_b.ss_family, SOCK_STREAM, IPPROTO_TCP, &sock);
 	if (err)
 		return err;

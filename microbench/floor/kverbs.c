@@ -125,7 +125,8 @@ static int server_thread(void *unused)
 		id = end->id;
 		kfloor_watch_start(&end->chan);
 		wait_event_idle(end->wait, READ_ONCE(end->up) || READ_ONCE(end->err));
-		kfloor_serve(&end->chan, &end->cmd);
+		if (!end->cmd.softirq)
+			kfloor_serve(&end->chan, &end->cmd);
 		/* The client hangs up first, when it has the last answer. */
 		wait_event_idle(end->wait, READ_ONCE(end->err));
 		kfloor_watch_stop(&end->chan);

@@ -31,32 +31,6 @@ static int kv_post_recv(struct kv_end *end, struct kv_rx *rx)
 	return ib_post_recv(end->id->qp, &wr, NULL);
 }
 
-static void kv_rx_done(struct ib_cq *cq, struct ib_wc *wc)
-{
-	struct kv_end *end = cq->cq_context;
-	struct kv_rx *rx = container_of(wc->wr_cqe, struct kv_rx, cqe);
-	int err;
-
-	if (wc->status != IB_WC_SUCCESS) {
-		kv_broken(end, wc, "receive");
-		return;
-	}
-	if (wc->byte_len != end->chan.rx_len) {
-		kv_end_fail(end, -EPROTO);
-		return;
-	}
-	err = kv_post_recv(end, rx);
-	if (err) {
-		kv_end_fail(end, err);
-		return;
-	}
-	WRITE_ONCE(end->got, end->got + 1);
-	/* Pairs with the barrier in wait_event: either it sees got, or we see want. */
-	smp_mb();
-	if ((s32)(end->got - READ_ONCE(end->want)) >= 0)
-		wake_up(&end->wait);
-}
-
 static void kv_tx_done(struct ib_cq *cq, struct ib_wc *wc)
 {
 	if (wc->status != IB_WC_SUCCESS)
@@ -110,6 +84,39 @@ static int kv_put(struct kfloor_chan *c)
 
 	ib_dma_sync_single_for_device(end->id->device, sge.addr, sge.length, DMA_BIDIRECTIONAL);
 	return kv_post(end, &wr.wr);
+}
+
+static void kv_rx_done(struct ib_cq *cq, struct ib_wc *wc)
+{
+	struct kv_end *end = cq->cq_context;
+	struct kv_rx *rx = container_of(wc->wr_cqe, struct kv_rx, cqe);
+	int err;
+
+	if (wc->status != IB_WC_SUCCESS) {
+		kv_broken(end, wc, "receive");
+		return;
+	}
+	if (wc->byte_len != end->chan.rx_len) {
+		kv_end_fail(end, -EPROTO);
+		return;
+	}
+	err = kv_post_recv(end, rx);
+	if (err) {
+		kv_end_fail(end, err);
+		return;
+	}
+	if (end->server && end->cmd.softirq) {
+		err = end->cmd.row == KFLOOR_FETCH ? kv_put(&end->chan) : kv_send(&end->chan);
+		if (err)
+			kv_end_fail(end, err);
+		WRITE_ONCE(end->chan.done, end->chan.done + 1);
+		return;
+	}
+	WRITE_ONCE(end->got, end->got + 1);
+	/* Pairs with the barrier in wait_event: either it sees got, or we see want. */
+	smp_mb();
+	if ((s32)(end->got - READ_ONCE(end->want)) >= 0)
+		wake_up(&end->wait);
 }
 
 static int kv_recv(struct kfloor_chan *c, u32 n)
