@@ -4,7 +4,7 @@
 KERNEL ?= 6.1
 ARCH ?= amd64
 KERNELS := 6.1-amd64 6.1-arm64 6.12-amd64 6.12-arm64
-PYTHON := /usr/bin/python3
+PYTEST := /usr/bin/python3 -m pytest -p no:cacheprovider
 
 CFLAGS ?= -O2 -g
 WARN := -Wall -Wextra -Werror
@@ -72,21 +72,22 @@ $(addprefix modules-,$(KERNELS)): modules-%: | build/kernels/%
 	$(call mod-build,$*)
 
 sparse: | build/kernels/$(KERNEL)-$(ARCH)
-	$(call mod-build,$(KERNEL)-$(ARCH),C=2 CF="-D__CHECK_ENDIAN__")
+	$(call mod-build,$(KERNEL)-$(ARCH),C=2 CF="-Wno-context -Wsparse-error")
 
 # Tests.
 
 .PHONY: check check-quick demo clean distclean
-check: all
-	$(PYTHON) -m pytest tests
-check-quick:
-	$(PYTHON) -m pytest -m 'not qemu' tests
+check: deps
+	@$(MAKE) --no-print-directory all modules-all
+	$(PYTEST) tests
+check-quick: all
+	$(PYTEST) -m 'not qemu' tests
 
 demo: deps
 	@cluster/demo --arch $(ARCH) --kernel $(KERNEL)
 
 clean:
-	rm -rf build/bin build/mod build/guest build/obj build/cluster
+	rm -rf build/bin* build/lib build/obj build/mod build/guest build/cluster
 distclean:
 	rm -rf build
 

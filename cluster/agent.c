@@ -5,7 +5,7 @@
  *
  * Frames both ways are a header (struct frame, little-endian) and data:
  *   RUN   length of stdin (le32), stdin, command line for the shell   host to guest
- *   KILL  nothing; kills the command's whole session                  host to guest
+ *   KILL  nothing; kills the command's process group                  host to guest
  *   HELLO nothing; the guest is up                                    guest to host
  *   OUT, ERR  output                                                  guest to host
  *   EXIT  exit status (le32; 128 + signal if killed); the last frame  guest to host
@@ -110,7 +110,7 @@ static void child(const char *line, int in, int out, int err)
 	struct sched_param normal = { 0 };
 	sigset_t none;
 
-	setsid();
+	setpgid(0, 0);
 	signal(SIGPIPE, SIG_DFL);
 	sched_setscheduler(0, SCHED_OTHER, &normal);
 	sigemptyset(&none);
@@ -154,6 +154,7 @@ static void run(uint32_t id, char *data, uint32_t len)
 		send_exit(id, 125);
 		return;
 	}
+	setpgid(c->pid, c->pid);	/* here too: KILL may come before the child has run */
 	c->id = id;
 	c->fd[0] = out[0];
 	c->fd[1] = err[0];

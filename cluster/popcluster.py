@@ -18,7 +18,6 @@ import os
 import re
 import shlex
 import shutil
-import signal
 import socket
 import struct
 import subprocess
@@ -437,13 +436,15 @@ class Cluster(Handle):
     def down(self):
         if self.proc is None or self.proc.poll() is not None:
             return
-        super().down()
-        if self.proc.poll() is None:
-            try:
-                self.proc.wait(5)
-            except subprocess.TimeoutExpired:
-                os.killpg(self.proc.pid, signal.SIGKILL)
-                self.proc.wait()
+        try:
+            self.ask(op="down")
+        except ClusterError:
+            self.proc.terminate()
+        try:
+            self.proc.wait(10)
+        except subprocess.TimeoutExpired:
+            self.proc.kill()        # its machines go with it
+            self.proc.wait()
         if self.proc.stdin:
             self.proc.stdin.close()
             atexit.unregister(self.down)
