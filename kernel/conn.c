@@ -410,3 +410,4 @@ EXPORT_SYMBOL_GPL(popcorn_conn_rx_page);
 EXPORT_SYMBOL_GPL(pt_lane_tx);
 EXPORT_SYMBOL_GPL(pt_lane_tx_peek);
 EXPORT_SYMBOL_GPL(pt_lane_tx_pending);
+EXPORT_SYMBOL_GPL(pt_lane_nop);

@@ -21,6 +21,13 @@ static LIST_HEAD(pending);
 static unsigned int pending_count;
 struct workqueue_struct *rdma_wq;
 
+/* The reaper's work, once it is queued, counts the connection. */
+static void reap_after(struct rdma_conn *c, unsigned int ms)
+{
+	if (!mod_delayed_work(rdma_wq, &c->reap, msecs_to_jiffies(ms)))
+		popcorn_conn_get(&c->base);
+}
+
 /* Whoever takes a responder from the list may make it the link's or end it. */
 static bool pending_take(struct rdma_conn *c)
 {
@@ -33,6 +40,8 @@ static bool pending_take(struct rdma_conn *c)
 		pending_count--;
 	}
 	spin_unlock_bh(&pending_lock);
+	if (mine && cancel_delayed_work(&c->reap))
+		popcorn_conn_put(&c->base);
 	return mine;
 }
 
@@ -41,7 +50,7 @@ static void pending_add(struct rdma_conn *c, unsigned int ms)
 	spin_lock_bh(&pending_lock);
 	pending_count++;
 	list_add_tail(&c->pending, &pending);
-	mod_delayed_work(rdma_wq, &c->reap, msecs_to_jiffies(ms));
+	reap_after(c, ms);
 	spin_unlock_bh(&pending_lock);
 }
 
@@ -53,10 +62,11 @@ void rdma_conn_reap(struct work_struct *work)
 {
 	struct rdma_conn *c = container_of(work, struct rdma_conn, reap.work);
 
-	if (!pending_take(c))
-		return;
-	rdma_conn_teardown(c);
-	popcorn_conn_put(&c->base);
+	if (pending_take(c)) {
+		rdma_conn_teardown(c);
+		popcorn_conn_put(&c->base);
+	}
+	popcorn_conn_put(&c->base);	/* the work's own */
 }
 
 /**
@@ -73,7 +83,7 @@ void rdma_conn_fail(struct rdma_conn *c, int error)
 	spin_lock_bh(&pending_lock);
 	unclaimed = !list_empty(&c->pending);
 	if (unclaimed)
-		mod_delayed_work(rdma_wq, &c->reap, 0);
+		reap_after(c, 0);
 	spin_unlock_bh(&pending_lock);
 	if (!unclaimed && c->base.link)
 		popcorn_conn_failed(&c->base, error);
@@ -486,15 +496,15 @@ void rdma_listen_del(struct popcorn_node *node, void *handle)
 		list_for_each_entry(c, &pending, pending)
 			if (c->base.link->node == node)
 				found = c;
-		if (found) {
-			list_del_init(&found->pending);
-			pending_count--;
-		}
+		if (found)
+			popcorn_conn_get(&found->base);
 		spin_unlock_bh(&pending_lock);
 		if (!found)
 			break;
-		cancel_delayed_work_sync(&found->reap);
-		rdma_conn_teardown(found);
+		if (pending_take(found)) {
+			rdma_conn_teardown(found);
+			popcorn_conn_put(&found->base);
+		}
 		popcorn_conn_put(&found->base);
 	}
 	flush_workqueue(rdma_wq);	/* rdma_conn_reap() under way */

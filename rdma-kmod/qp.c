@@ -326,7 +326,7 @@ static int pump(struct rdma_conn *c, struct pt_lane *la)
 		return err;
 	b.n = 0;
 	c->blocked = false;
-	while (pt_lane_tx_pending(la)) {
+	while (c->flow != RDMA_QUIET && pt_lane_tx_pending(la)) {
 		struct pt_tx *tx = pt_lane_tx_peek(la);
 		u64 addr = 0;
 		u32 rkey = 0;
@@ -358,8 +358,10 @@ static int pump(struct rdma_conn *c, struct pt_lane *la)
 			w->rkey = rkey;
 		} else {
 			batch_send(c, &b, out.hdr, PW_HDR + out.len,
-				   out.hdr->kind == PW_BYE);
+				   out.hdr->kind == PW_BYE || c->flow == RDMA_LAST);
 		}
+		if (c->flow == RDMA_LAST)
+			c->flow = RDMA_QUIET;
 		if (b.n == ARRAY_SIZE(b.wr)) {
 			err = batch_post(c, &b);
 			if (err)
@@ -401,6 +403,7 @@ void rdma_conn_wc_failed(struct rdma_conn *c, const struct ib_wc *wc, const char
 		pr_info_ratelimited("msg_rdma: node %u: %s %s, reconnecting\n",
 				    c->base.link->peer, what, ib_wc_status_msg(wc->status));
 	rdma_conn_fail(c, wc->status == IB_WC_RETRY_EXC_ERR ? -ETIMEDOUT : -ECONNRESET);
+	wake_up(&c->drained);
 }
 
 static void tx_done(struct ib_cq *cq, struct ib_wc *wc)
@@ -572,13 +575,27 @@ static void reg_done(struct ib_cq *cq, struct ib_wc *wc)
 		rdma_conn_wc_failed(c, wc, "registration failed:");
 }
 
+static bool is_quiet(struct rdma_conn *c)
+{
+	bool quiet;
+
+	popcorn_conn_lock(&c->base);
+	quiet = c->phase != RDMA_OPEN || (c->flow == RDMA_QUIET && c->head == c->tail);
+	popcorn_conn_unlock(&c->base);
+	return quiet;
+}
+
 /**
  * rdma_conn_register - let the device register memory
- * @c:  connection, open; one registration at a time
+ * @c:  connection of URGENT (no page waits for a key there); one call at a time
  * @mr: mapped
  *
- * Process context. The wait ends at the latest when the connection fails, as
- * its queue is flushed then. Return: 0 or -errno.
+ * The registration is posted to an empty send queue, after what was sent has
+ * been acknowledged: rxe carries out local operations again when it retries a
+ * work request before them (rxe_requester()), and a second registration fails.
+ *
+ * Process context; the waits end when the connection fails, or after 5 s.
+ * Return: 0 or -errno.
  */
 int rdma_conn_register(struct rdma_conn *c, struct ib_mr *mr)
 {
@@ -590,20 +607,35 @@ int rdma_conn_register(struct rdma_conn *c, struct ib_mr *mr)
 		.key = mr->rkey,
 		.access = IB_ACCESS_LOCAL_WRITE | IB_ACCESS_REMOTE_WRITE,
 	};
-	int err = -ENOTCONN;
+	struct pt_lane *la;
+	int err;
+
+	la = popcorn_conn_lock(&c->base);
+	c->flow = RDMA_LAST;
+	pt_lane_nop(la);	/* so that there is a last frame */
+	popcorn_conn_unlock(&c->base);
+	rdma_conn_kick(&c->base, true);
+	wait_event_timeout(c->drained, is_quiet(c), 5 * HZ);
 
 	reinit_completion(&c->reg_done);
 	popcorn_conn_lock(&c->base);
-	if (c->phase == RDMA_OPEN)
+	if (c->phase != RDMA_OPEN)
+		err = -ENOTCONN;
+	else if (c->flow != RDMA_QUIET || c->head != c->tail)
+		err = -ETIMEDOUT;
+	else
 		err = ib_post_send(c->id->qp, &wr.wr, NULL);
 	popcorn_conn_unlock(&c->base);
-	if (err)
-		return err;
-	if (!wait_for_completion_timeout(&c->reg_done, 5 * HZ)) {
-		rdma_conn_fail(c, -ETIMEDOUT);
-		return -ETIMEDOUT;
-	}
-	return c->reg_status;
+	if (!err)
+		err = wait_for_completion_timeout(&c->reg_done, 5 * HZ) ? c->reg_status :
+		      -ETIMEDOUT;
+	popcorn_conn_lock(&c->base);
+	c->flow = RDMA_FLOWS;
+	popcorn_conn_unlock(&c->base);
+	rdma_conn_kick(&c->base, true);
+	if (err == -ETIMEDOUT)
+		rdma_conn_fail(c, err);
+	return err;
 }
 
 /**

@@ -96,6 +96,14 @@ struct rdma_tx {
 enum rdma_phase { RDMA_DIALLING, RDMA_PROVING, RDMA_OPEN, RDMA_OVER };
 
 /**
+ * enum rdma_flow - sending stops for a registration
+ * @RDMA_FLOWS: frames are sent
+ * @RDMA_LAST:  one more, which is signalled
+ * @RDMA_QUIET: none; when that one is complete the send queue is empty
+ */
+enum rdma_flow { RDMA_FLOWS, RDMA_LAST, RDMA_QUIET };
+
+/**
  * struct rdma_conn - one lane's queue pair
  * @base:    the engine's part
  * @id:      communication identifier, its queue pair is id->qp
@@ -105,6 +113,7 @@ enum rdma_phase { RDMA_DIALLING, RDMA_PROVING, RDMA_OPEN, RDMA_OVER };
  * @node:    responder: node that was called
  * @reap:    ends a responder that isn't the link's
  * @phase:   enum rdma_phase
+ * @flow:    enum rdma_flow; link's lock
  * @initiator: we called
  * @cq:      for both directions
  * @rx:      receives: pt_cfg_receives() for buffers of the lane
@@ -132,6 +141,7 @@ struct rdma_conn {
 	struct popcorn_node *node;
 	struct delayed_work reap;
 	u8 phase;
+	u8 flow;
 	bool initiator;
 	struct ib_cq *cq;
 	struct rdma_rx *rx;

@@ -486,6 +486,7 @@ struct pt_out {
 
 bool pt_lane_tx_pending(const struct pt_lane *la);
 bool pt_lane_tx(struct pt_lane *la, struct pt_out *out);
+void pt_lane_nop(struct pt_lane *la);
 struct pt_tx *pt_lane_tx_peek(const struct pt_lane *la);
 
 /* -------------------------------------------------------------- receiving */

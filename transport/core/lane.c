@@ -343,6 +343,16 @@ bool pt_lane_tx(struct pt_lane *la, struct pt_out *out)
 	return true;
 }
 
+/**
+ * pt_lane_nop - have a frame go out even if there is nothing to say
+ * @la: lane
+ */
+void pt_lane_nop(struct pt_lane *la)
+{
+	la->nop_due = true;
+	pt_lane_kick(la);
+}
+
 static void tx_fill(struct pt_tx *tx, u8 kind, u16 type, u32 len)
 {
 	tx->kind = kind;
