@@ -30,6 +30,7 @@
 #define BATCH		64	/* stream and rate: one sample is the mean of so many */
 #define SOURCES		256	/* pages on their way at a time, all peers together */
 #define TIMEOUT_MS	30000
+#define PACE_US		500	/* urgent_under_bulk: pause before each round trip, or twice that */
 
 /* ------------------------------------------------------ the answering side */
 
@@ -129,7 +130,8 @@ static u32 warm(const struct run *run)
 	return run->cmd.iters / 10 + 16;
 }
 
-static int rtt(struct run *run, u8 class)
+/* Round trips one after the other; @paced: now and then, as urgent ones come. */
+static int pings(struct run *run, u8 class, bool paced)
 {
 	const struct cmd *c = &run->cmd;
 	u8 *ans = kvmalloc(c->size, GFP_KERNEL);
@@ -137,8 +139,11 @@ static int rtt(struct run *run, u8 class)
 	int r = ans ? 0 : -ENOMEM;
 
 	for (i = 0; r >= 0 && i < c->iters + skip; i++) {
-		u64 t = ktime_get_ns();
+		u64 t;
 
+		if (paced)
+			usleep_range(PACE_US, 2 * PACE_US);
+		t = ktime_get_ns();
 		r = popcorn_request(run->node, c->to, class, T_ECHO, pattern, c->size, ans,
 				    c->size, TIMEOUT_MS);
 		if (i >= skip)
@@ -148,6 +153,11 @@ static int rtt(struct run *run, u8 class)
 		r = -EIO;
 	kvfree(ans);
 	return min(r, 0);
+}
+
+static int rtt(struct run *run, u8 class)
+{
+	return pings(run, class, false);
 }
 
 static bool page_wrong(const struct popcorn_frame *f)
@@ -365,7 +375,7 @@ static int load_thread(void *arg)
 	return 0;
 }
 
-/* Bulk pages meanwhile: alone for as long as the idle round trips took, or beside rtt(). */
+/* Bulk pages meanwhile: alone for as long as the idle round trips took, or beside urgent ones. */
 static int with_load(struct run *run, u8 urgent, u8 bulk, u64 solo_ns, u64 *rate)
 {
 	struct load l = { .run = run, .class = bulk };
@@ -381,7 +391,7 @@ static int with_load(struct run *run, u8 urgent, u8 bulk, u64 solo_ns, u64 *rate
 	if (solo_ns)
 		r = msleep_interruptible(max_t(u64, div_u64(solo_ns, 1000000), 100)) ? -EINTR : 0;
 	else
-		r = rtt(run, urgent);
+		r = pings(run, urgent, true);
 	ns = ktime_get_ns() - start;
 	*rate = div64_u64((READ_ONCE(l.count) - before) * 1000000000ull, max(ns, 1ull));
 	WRITE_ONCE(l.stop, true);
@@ -393,7 +403,7 @@ static int urgent_under_bulk(struct run *run, u8 class)
 {
 	u8 bulk = run->cmd.one_class ? class : PW_BULK;
 	u64 start = ktime_get_ns(), ns;
-	int r = rtt(run, class);
+	int r = pings(run, class, true);
 
 	ns = ktime_get_ns() - start;
 	if (r)
