@@ -31,7 +31,8 @@
  * @tx_lock:  whoever has it moves frames from the lane to the socket
  * @tx_again: there may be more to move
  * @tx_work:  moves them when nobody else can
- * @vec:      what the socket hasn't taken yet: @vecs from @first on
+ * @vec:      what the socket hasn't taken yet: @vecs from @first on, @left bytes
+ * @more:     the lane may have more
  * @ctl:      copies of unsequenced frames
  *
  * @saved_*:  the socket's own callbacks
@@ -57,6 +58,7 @@ struct ksock_conn {
 	struct kvec vec[2 * KSOCK_BATCH];
 	unsigned int first, vecs;
 	size_t left;
+	bool more;
 	struct {
 		struct pw_hdr hdr;
 		struct pw_heartbeat hb;

@@ -13,7 +13,10 @@
 
 /* ---------------------------------------------------------------- sending */
 
-/* Take what the lane has, up to a batch. Return: is there anything to send? */
+/*
+ * Take what the lane has, up to a batch. Return: is there anything to send?
+ * @k->more then tells whether the lane may have more.
+ */
 static bool tx_fill(struct ksock_conn *k)
 {
 	struct pt_lane *la = popcorn_conn_lock(&k->c);
@@ -41,6 +44,7 @@ static bool tx_fill(struct ksock_conn *k)
 	}
 	popcorn_conn_unlock(&k->c);
 	k->vecs = i;
+	k->more = n == KSOCK_BATCH;
 	return i;
 }
 
@@ -104,6 +108,8 @@ static int tx_push(struct ksock_conn *k, unsigned int batches)
 		tx_advance(k, r);
 		if (k->left) /* full: it is tried again at write_space() */
 			continue;
+		if (!k->more)
+			return 0; /* who adds something later kicks */
 		if (!--batches)
 			return -EAGAIN;
 	}

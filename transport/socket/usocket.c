@@ -365,12 +365,10 @@ static int tcp_rx(struct ue_conn *c)
 		tcp_tx(c->ln);
 		ue_link_finish(c->ul, NULL);
 	}
-	if (unlikely(u->page)) {
+	r = !u->page && u->tail - u->head >= PW_HDR ? frame(u) : 0;
+	if (!r && unlikely(u->page)) {
 		r = rest_of_page(u);
-		return r < 0 ? failed(u, r) : r;
-	}
-	r = u->tail - u->head >= PW_HDR ? frame(u) : 0;
-	if (!r) {
+	} else if (!r) {
 		r = fill(u);
 		if (likely(!r))
 			return 0;
