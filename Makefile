@@ -62,7 +62,8 @@ define mod-build
 	@flock build/mod/.$(1).lock $(MAKE) --no-print-directory -C build/kernels/$(1)/headers \
 		M=$(CURDIR)/build/mod/$(1) ARCH=$(LINUX_$(lastword $(subst -, ,$(1)))) \
 		CROSS_COMPILE=$(CROSS_$(lastword $(subst -, ,$(1)))) \
-		CONFIG_DEBUG_INFO_BTF_MODULES= W=1 $(2) modules
+		CC=$(CROSS_$(lastword $(subst -, ,$(1))))gcc \
+		CONFIG_DEBUG_INFO_BTF_MODULES= CONFIG_CC_HAS_MIN_FUNCTION_ALIGNMENT= W=1 $(2) modules
 endef
 
 .PHONY: modules modules-all sparse $(addprefix modules-,$(KERNELS))
