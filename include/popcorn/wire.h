@@ -62,6 +62,23 @@ enum pw_kind {
 };
 
 #define PW_F_PAGE	0x01	/* PW_REQ: wants a page; arg is the frame's id */
+#define PW_F_PAGES	0x02	/* PW_REQ: wants arg pages; payload begins with pw_wants */
+
+/**
+ * struct pw_want - one page of a request for several
+ * @frame: the requester's frame
+ * @slot:  request slot that this page answers; of the first: the header's
+ * @gen:   its generation
+ *
+ * Each is answered (or cancelled) by itself, as if it had been asked alone.
+ */
+struct pw_want {
+	__le32 frame;
+	__le16 slot;
+	__le16 gen;
+};
+
+#define PW_WANTS_MAX	64	/* pages in a request, which is a single frame */
 
 /**
  * struct pw_hdr - header of every frame
@@ -77,7 +94,8 @@ enum pw_kind {
  * @len:    payload bytes in this frame
  * @frag:   number of this frame in its message, from 0
  * @total:  payload bytes of the whole message
- * @arg:    PW_REQ: frame id (with PW_F_PAGE), else the longest answer in bytes;
+ * @arg:    PW_REQ: frame id (with PW_F_PAGE), number of pages (with
+ *          PW_F_PAGES), else the longest answer in bytes;
  *          PW_ANS: status, 0 or a negated errno (Linux's generic numbers)
  */
 struct pw_hdr {
@@ -255,6 +273,7 @@ struct pw_ready {
 static_assert(sizeof(struct pw_hdr) == PW_HDR, "frame header");
 static_assert(sizeof(struct pw_heartbeat) == 16, "heartbeat");
 static_assert(sizeof(struct pw_key) == 24, "key");
+static_assert(sizeof(struct pw_want) == 8, "want");
 static_assert(sizeof(struct pw_hello) == 56, "HELLO fits rdma_connect's private data");
 static_assert(sizeof(struct pw_welcome) == 96, "WELCOME fits rdma_accept's private data");
 static_assert(sizeof(struct pw_state) == 32, "lane state");

@@ -221,6 +221,9 @@ enum pt_slot_state {
  * @gen:      counts the uses; on the wire
  * @state:    enum pt_slot_state
  * @units:    prepaid frames reserved
+ * @batch:    pages asked for in one request, if this slot's is it
+ * @leader:   the slot whose request asked for this page as well, or NULL
+ * @lead_gen: its generation then: a later one means that the request arrived
  * @deadline: ms; then the request is answered with -ETIMEDOUT from here
  * @ans:      where an answer is copied
  * @ans_max:  room there, bytes
@@ -238,6 +241,9 @@ struct pt_slot {
 	u16 gen;
 	u8 state;
 	u8 units;
+	u8 batch;
+	u16 lead_gen;
+	struct pt_slot *leader;
 	u64 deadline;
 	void *ans;
 	u32 ans_max;
@@ -457,6 +463,8 @@ int pt_send(struct pt_lane *la, struct pt_tx *tx, u16 type, u32 len);
 
 struct pt_slot *pt_slot_get(struct pt_lane *la, u32 ans_max);
 int pt_slot_send(struct pt_lane *la, struct pt_slot *s, u16 type, u32 len, u64 deadline);
+int pt_slots_send(struct pt_lane *la, struct pt_slot **s, u32 n, u16 type, u32 len,
+		  u64 deadline);
 bool pt_slot_abandon(struct pt_lane *la, struct pt_slot *s);
 void pt_slot_put(struct pt_lane *la, struct pt_slot *s);
 
@@ -511,6 +519,8 @@ enum pt_event_what {
  * @frames: frames (and buffers) of the message, to be given to pt_consume()
  * @total:  payload bytes of the message
  * @frame:  PT_EV_REQ: frame the requester named, or PW_NOFRAME
+ * @wants:  PT_EV_REQ: the payload begins with so many struct pw_want, each of
+ *          which names an answer of its own; @aslot and @gen are the first's
  * @life:   of the link when it came
  */
 struct pt_event {
@@ -520,6 +530,7 @@ struct pt_event {
 	u16 aslot;
 	u16 gen;
 	u16 frames;
+	u16 wants;
 	u32 total;
 	u32 frame;
 	u32 life;

@@ -419,6 +419,8 @@ struct pt_slot *pt_slot_get(struct pt_lane *la, u32 ans_max)
 	s->state = PT_SLOT_TAKEN;
 	s->gen++;
 	s->units = units;
+	s->batch = 0;
+	s->leader = NULL;
 	s->ans = NULL;
 	s->ans_max = ans_max;
 	s->ans_len = 0;
@@ -480,6 +482,52 @@ int pt_slot_send(struct pt_lane *la, struct pt_slot *s, u16 type, u32 len, u64 d
 	return 0;
 }
 
+/**
+ * pt_slots_send - queue one request for several pages
+ * @la:       lane
+ * @s:        slots, each with a frame; the first one's tx has the payload
+ * @n:        how many, 1 to PW_WANTS_MAX
+ * @type:     message type
+ * @len:      payload bytes, in a single frame: @n struct pw_want, filled in
+ *            here, then the caller's
+ * @deadline: ms, for each of them
+ *
+ * Each slot is answered, timed out or abandoned by itself.
+ * Return: 0, -EHOSTDOWN, -EMSGSIZE, -EINVAL; on error they are all the caller's.
+ */
+int pt_slots_send(struct pt_lane *la, struct pt_slot **s, u32 n, u16 type, u32 len,
+		  u64 deadline)
+{
+	struct pw_want *w;
+	u32 i;
+	int r;
+
+	if (!n || n > PW_WANTS_MAX || len > PW_PAYLOAD || len < n * sizeof(*w))
+		return -EMSGSIZE;
+	for (i = 0; i < n; i++)
+		if (s[i]->frame == PW_NOFRAME)
+			return -EINVAL;
+	r = pt_slot_send(la, s[0], type, len, deadline);
+	if (r)
+		return r;
+	s[0]->tx.flags = PW_F_PAGES;
+	s[0]->tx.arg = n;
+	s[0]->batch = n;
+	w = (struct pw_want *)((struct pw_hdr *)s[0]->tx.fv[0] + 1);
+	for (i = 0; i < n; i++) {
+		w[i].frame = cpu_to_le32(s[i]->frame);
+		w[i].slot = cpu_to_le16(s[i]->index);
+		w[i].gen = cpu_to_le16(s[i]->gen);
+		s[i]->state = PT_SLOT_WAITING;
+		s[i]->deadline = deadline;
+		if (i) {
+			s[i]->leader = s[0];
+			s[i]->lead_gen = s[0]->gen;
+		}
+	}
+	return 0;
+}
+
 static void cancel(struct pt_lane *la, struct pt_slot *s)
 {
 	tx_bare(&s->cancel);
@@ -505,7 +553,7 @@ bool pt_slot_abandon(struct pt_lane *la, struct pt_slot *s)
 		return true;
 	s->ans = NULL;
 	s->ctx = NULL;
-	if (s->tx.state == PT_TX_QUEUED) {
+	if (s->tx.state == PT_TX_QUEUED && s->batch < 2) {
 		pt_queue_del(&la->msgq, &s->tx);
 		s->tx.state = PT_TX_FREE;
 		pt_lane_kick(la);

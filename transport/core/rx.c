@@ -57,6 +57,8 @@ static struct pt_slot *slot_find(struct pt_lane *la, u16 slot, u16 gen)
 	if ((s->state != PT_SLOT_WAITING && s->state != PT_SLOT_ZOMBIE) ||
 	    s->gen != gen || s->tx.state == PT_TX_QUEUED)
 		return NULL;
+	if (s->leader && s->leader->gen == s->lead_gen && s->leader->tx.state == PT_TX_QUEUED)
+		return NULL;
 	return s;
 }
 
@@ -106,24 +108,74 @@ static int rx_answer(struct pt_lane *la, const struct pw_hdr *h, const void *pay
 	return 0;
 }
 
-static void rx_request(struct pt_lane *la, struct pt_event *ev)
+static void open_answer(struct pt_lane *la, u16 slot, u16 gen, u32 frame, u32 max)
 {
-	const struct pw_hdr *h = &la->rx_first;
-	u16 slot = le16_to_cpu(h->slot);
 	struct pt_ans *a = &la->ans[slot];
 
 	a->state = PT_ANS_OPEN;
-	a->gen = le16_to_cpu(h->gen);
-	a->frame = h->flags & PW_F_PAGE ? le32_to_cpu(h->arg) : PW_NOFRAME;
-	a->max = h->flags & PW_F_PAGE ? 0 : le32_to_cpu(h->arg);
+	a->gen = gen;
+	a->frame = frame;
+	a->max = max;
 	a->tx.notify = false;
-	ev->aslot = slot;
-	ev->gen = a->gen;
-	ev->frame = a->frame;
+}
+
+static bool can_open(const struct pt_lane *la, u16 slot)
+{
+	return slot < la->link->node->cfg.slots && la->ans[slot].state == PT_ANS_IDLE;
+}
+
+/* A slot is used again only when its requester has the answer. */
+static int rx_request(struct pt_lane *la, const void *payload, struct pt_event *ev)
+{
+	const struct pw_hdr *h = &la->rx_first;
+	u32 arg = le32_to_cpu(h->arg), i;
+	const struct pw_want *w = payload;
+
+	ev->aslot = le16_to_cpu(h->slot);
+	ev->gen = le16_to_cpu(h->gen);
+	ev->frame = PW_NOFRAME;
+	if (!can_open(la, ev->aslot))
+		return -EPROTO;
+	if (!(h->flags & PW_F_PAGES)) {
+		if (h->flags & PW_F_PAGE)
+			ev->frame = arg;
+		open_answer(la, ev->aslot, ev->gen, ev->frame, h->flags & PW_F_PAGE ? 0 : arg);
+		return 0;
+	}
+	if (w[0].slot != h->slot || w[0].gen != h->gen)
+		return -EPROTO;
+	for (i = 0; i < arg; i++) {
+		/* One that is named twice is open the second time. */
+		if (!can_open(la, le16_to_cpu(w[i].slot)))
+			goto undo;
+		open_answer(la, le16_to_cpu(w[i].slot), le16_to_cpu(w[i].gen),
+			    le32_to_cpu(w[i].frame), 0);
+	}
+	ev->wants = arg;
+	return 0;
+
+undo:
+	while (i--)
+		la->ans[le16_to_cpu(w[i].slot)].state = PT_ANS_IDLE;
+	return -EPROTO;
+}
+
+/* Is this first frame of a request possible? */
+static bool request_ok(const struct pt_lane *la, const struct pw_hdr *h, u32 total)
+{
+	u32 arg = le32_to_cpu(h->arg);
+
+	if (h->flags & PW_F_PAGES)
+		return la->class != PW_URGENT && arg && arg <= PW_WANTS_MAX &&
+		       total <= PW_PAYLOAD && total >= arg * sizeof(struct pw_want);
+	if (h->flags & PW_F_PAGE)
+		return la->class != PW_URGENT;
+	return arg <= PW_MSG_MAX;
 }
 
 /* Requests, one-ways and cancels: whole messages, frame by frame. */
-static int rx_message(struct pt_lane *la, const struct pw_hdr *h, u32 len, struct pt_event *ev)
+static int rx_message(struct pt_lane *la, const struct pw_hdr *h, const void *payload,
+		      u32 len, struct pt_event *ev)
 {
 	u32 total = le32_to_cpu(h->total), frag = le16_to_cpu(h->frag);
 	const struct pw_hdr *first = &la->rx_first;
@@ -139,8 +191,7 @@ static int rx_message(struct pt_lane *la, const struct pw_hdr *h, u32 len, struc
 			return -EPROTO;
 		if (h->kind == PW_CANCEL && total)
 			return -EPROTO;
-		if (h->kind == PW_REQ && (h->flags & PW_F_PAGE ? la->class == PW_URGENT :
-					  le32_to_cpu(h->arg) > PW_MSG_MAX))
+		if (h->kind == PW_REQ && !request_ok(la, h, total))
 			return -EPROTO;
 		la->rx_first = *h;
 		la->rx_frags = pt_frames(total);
@@ -151,8 +202,7 @@ static int rx_message(struct pt_lane *la, const struct pw_hdr *h, u32 len, struc
 	left = total - frag * PW_PAYLOAD;
 	if (frag >= la->rx_frags || len != (left < PW_PAYLOAD ? left : PW_PAYLOAD))
 		return -EPROTO;
-	/* A slot is used again only when its requester has the answer. */
-	if (h->kind == PW_REQ && frag + 1 == la->rx_frags && la->ans[slot].state != PT_ANS_IDLE)
+	if (h->kind == PW_REQ && frag + 1 == la->rx_frags && rx_request(la, payload, ev))
 		return -EPROTO;
 
 	ev->kind = h->kind;
@@ -165,7 +215,6 @@ static int rx_message(struct pt_lane *la, const struct pw_hdr *h, u32 len, struc
 	} else {
 		la->rx_frag = 0;
 		if (h->kind == PW_REQ) {
-			rx_request(la, ev);
 			ev->what = PT_EV_REQ;
 		} else if (h->kind == PW_MSG) {
 			ev->what = PT_EV_MSG;
@@ -207,7 +256,8 @@ static int rx_unsequenced(struct pt_lane *la, const struct pw_hdr *h, const void
  * pt_lane_rx - a frame has come
  * @la:      lane
  * @h:       its header
- * @payload: its payload; of PW_PAGE not looked at: it is in the named frame
+ * @payload: its payload, 4-byte aligned; of PW_PAGE not looked at: it is in the
+ *           named frame
  * @len:     payload bytes that really came
  * @ev:      what it means
  *
@@ -246,7 +296,7 @@ int pt_lane_rx(struct pt_lane *la, const struct pw_hdr *h, const void *payload, 
 		}
 		break;
 	default:
-		r = rx_message(la, h, len, ev);
+		r = rx_message(la, h, payload, len, ev);
 	}
 	if (r) {
 		memset(ev, 0, sizeof(*ev));
