@@ -36,3 +36,15 @@ build/bin/popcorn-sim-san: $(PT_SIM_SAN) $(PT_CORE_SAN)
 .PHONY: sim
 sim: build/bin/popcorn-sim build/bin/popcorn-sim-san
 all: sim
+
+# Unit tests: programs that print TAP, run by tests/test_core.py.
+
+PT_TEST_BIN := $(patsubst tests/core/%.c,build/bin/core-%,$(wildcard tests/core/test_*.c))
+
+$(PT_TEST_BIN): build/bin/core-%: tests/core/%.c tests/core/pair.c tests/core/pair.h tests/core/tap.h $(PT_CORE_SAN)
+	@mkdir -p $(@D)
+	$(CC) $(PT_CFLAGS) $(PT_SAN) -o $@ $< tests/core/pair.c $(PT_CORE_SAN)
+
+.PHONY: core-tests
+core-tests: $(PT_TEST_BIN)
+all: core-tests
