@@ -467,7 +467,7 @@ static void link_up(struct popcorn_link *l)
 		drv = l->conn[PW_URGENT]->driver;
 		l->driver = drv;
 		l->failures = 0;
-		l->reason = PW_OK;
+		l->reason = l->refusing = PW_OK;
 		error = l->connect_error;
 		l->connect_error = 0;
 	}

@@ -99,7 +99,7 @@ struct popcorn_lane {
  * @failures: connects in a row that failed with it, @connect_error the last
  * @up:       this session came up
  * @refused:  the peer refused the handshake, so the wire itself works
- * @reason:   refusal last logged
+ * @reason:   refusal by the peer last logged, and @refusing of the peer
  * @lane:     buffers
  * @work:     does what needs process context, as @todo says
  * @todo:     PT_ACT_* for @work
@@ -121,6 +121,7 @@ struct popcorn_link {
 	bool up;
 	bool refused;
 	u8 reason;
+	u8 refusing;
 	struct popcorn_lane lane[PW_CLASSES];
 	struct work_struct work;
 	u32 todo;

@@ -127,9 +127,11 @@ static int shake_recv(struct ksock_conn *k, void *buf, size_t len, unsigned long
 		return -ETIMEDOUT;
 	k->sock->sk->sk_rcvtimeo = left;
 	r = kernel_recvmsg(k->sock, &msg, &vec, 1, len, MSG_WAITALL);
-	if (r == -EAGAIN)
+	if (r == len)
+		return 0;
+	if (r == -EAGAIN || time_after_eq(jiffies, deadline))
 		return -ETIMEDOUT;
-	return r == len ? 0 : r < 0 ? r : time_before(jiffies, deadline) ? -ECONNRESET : -ETIMEDOUT;
+	return r < 0 ? r : r ? -EPROTO : -ECONNRESET;
 }
 
 static unsigned long shake_deadline(void)
@@ -197,11 +199,11 @@ static int respond(struct ksock_conn *k)
 	if (r)
 		return r;
 	r = shake_recv(k, &hello, sizeof(hello), deadline);
-	if (r) {
-		pr_warn_ratelimited("node %u: %pIS connected and said no hello (%d)\n",
+	if (r == -ETIMEDOUT || r == -EPROTO)
+		pr_warn_ratelimited("node %u: %pISc connected and said no hello (%d)\n",
 				    popcorn_node_id(k->node), &ss, r);
+	if (r)
 		return r;
-	}
 	r = popcorn_conn_accept(&k->c, k->node, &from, &hello, sizeof(hello));
 	if (!r || r == -ECONNREFUSED)
 		r = shake_send(k, &hs->welcome, sizeof(hs->welcome)) ?: r;
