@@ -80,6 +80,7 @@ EXPORT_SYMBOL_GPL(popcorn_conn_hello);
 
 /* Common end of a step of the handshake: errors of an attached connection fault. */
 static int hs_end(struct popcorn_conn *c, int r)
+	__releases(&c->link->lock)
 {
 	if (r && attached(c)) {
 		if (r == -ECONNREFUSED)
@@ -123,14 +124,19 @@ int popcorn_conn_ready(struct popcorn_conn *c, const void *buf, u32 len)
 }
 EXPORT_SYMBOL_GPL(popcorn_conn_ready);
 
-static void log_refusal(struct popcorn_node *node, const struct pt_addr *from, u8 why)
+/* A peer that tries again and again is told of once for each reason. */
+static void log_refusal(struct popcorn_node *node, struct popcorn_link *l,
+			const struct pt_addr *from, u8 why)
 {
 	struct sockaddr_storage ss;
 
-	if (why == PW_OK || why == PW_REFUSE_BUSY)
+	if (why == PW_OK || why == PW_REFUSE_BUSY || (l && READ_ONCE(l->refusing) == why))
 		return;
+	if (l)
+		WRITE_ONCE(l->refusing, why);
 	popcorn_addr_sockaddr(from, 0, &ss);
-	pr_warn_ratelimited("node %u: refused %pIS: %s\n", node->pt.id, &ss, pt_refusal_str(why));
+	pr_warn_ratelimited("node %u: refused %pISc: %s\n", node->pt.id, &ss,
+			    pt_refusal_str(why));
 }
 
 /**
@@ -152,11 +158,12 @@ int popcorn_conn_accept(struct popcorn_conn *c, struct popcorn_node *node,
 	u16 src;
 	int r = pt_hs_parse(&c->hs, &node->pt, buf, len, from, &src);
 
-	if (r) {
-		log_refusal(node, from, r == -ECONNREFUSED ? c->hs.welcome.refusal :
-			    PW_REFUSE_MALFORMED);
+	if (r == -ECONNREFUSED)
+		log_refusal(node, xa_load(&node->links, src), from, c->hs.welcome.refusal);
+	else if (r)
+		log_refusal(node, NULL, from, PW_REFUSE_MALFORMED);
+	if (r)
 		return r;
-	}
 	l = popcorn_link_get(node, src, false);
 	if (IS_ERR(l))
 		return PTR_ERR(l);
@@ -167,7 +174,7 @@ int popcorn_conn_accept(struct popcorn_conn *c, struct popcorn_node *node,
 	r = pt_hs_accept(&c->hs, &l->pt, popcorn_now());
 	popcorn_link_unlock(l, true);
 	if (r)
-		log_refusal(node, from, c->hs.welcome.refusal);
+		log_refusal(node, l, from, c->hs.welcome.refusal);
 	return r;
 }
 EXPORT_SYMBOL_GPL(popcorn_conn_accept);
@@ -201,9 +208,9 @@ int popcorn_conn_proof(struct popcorn_conn *c, const void *buf, u32 len)
 	}
 	popcorn_link_unlock(l, false);
 	if (r == -EACCES)
-		log_refusal(l->node, popcorn_peer_addr(l), PW_REFUSE_AUTH);
+		log_refusal(l->node, l, popcorn_peer_addr(l), PW_REFUSE_AUTH);
 	else if (r == -ECONNREFUSED)
-		log_refusal(l->node, popcorn_peer_addr(l), c->hs.ready.refusal);
+		log_refusal(l->node, l, popcorn_peer_addr(l), c->hs.ready.refusal);
 	return r;
 }
 EXPORT_SYMBOL_GPL(popcorn_conn_proof);
@@ -263,10 +270,11 @@ static struct popcorn_msg *msg_make(struct popcorn_link *l, u8 class, const stru
 	m->type = ev->type;
 	m->class = class;
 	m->request = ev->what == PT_EV_REQ;
-	m->page = m->request && ev->frame != PW_NOFRAME;
-	m->len = ev->total;
+	m->pages = ev->wants ?: m->request && ev->frame != PW_NOFRAME;
+	m->skip = ev->wants * sizeof(struct pw_want);
+	m->len = ev->total - m->skip;
 	m->max = m->request ? a->max : 0;
-	m->data = b->data + PW_HDR;
+	m->data = b->data + PW_HDR + m->skip;
 	m->link = l;
 	m->bufs = b;
 	m->next = NULL;
@@ -288,6 +296,7 @@ static void slot_event(struct popcorn_link *l, const struct pt_event *ev)
 }
 
 static int rx_error(struct popcorn_link *l, int r)
+	__releases(&l->lock)
 {
 	if (l->pt.state == PT_LINK_UP)
 		pr_warn_ratelimited("node %u: node %u sent what the protocol forbids; link reset\n",

@@ -127,12 +127,14 @@ struct popcorn_frame *popcorn_conn_rx_page(struct popcorn_conn *c, const struct 
 /* The lane of a connection; pt_lane_tx() and _peek() are called with the lock
  * held, and nothing else has to be done after those two. */
 static inline struct pt_lane *popcorn_conn_lock(struct popcorn_conn *c)
+	__acquires(&c->link->lock)
 {
 	spin_lock_bh(&c->link->lock);
 	return &c->link->pt.lane[c->class];
 }
 
 static inline void popcorn_conn_unlock(struct popcorn_conn *c)
+	__releases(&c->link->lock)
 {
 	spin_unlock_bh(&c->link->lock);
 }

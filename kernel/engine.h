@@ -130,19 +130,13 @@ extern struct workqueue_struct *popcorn_wq;
 void popcorn_links_close(struct popcorn_node *node);
 struct popcorn_link *popcorn_link_get(struct popcorn_node *node, u16 peer, bool want);
 void popcorn_link_free(struct popcorn_link *l);
-void popcorn_link_unlock(struct popcorn_link *l, bool may_sleep);
+void popcorn_link_unlock(struct popcorn_link *l, bool may_sleep) __releases(&l->lock);
 void popcorn_link_fault(struct popcorn_link *l, int error);
 void popcorn_link_later(struct popcorn_link *l, u32 todo);
 void popcorn_slot_end(struct popcorn_link *l, struct pt_slot *s, int status);
 void popcorn_slot_put(struct popcorn_link *l, struct pt_slot *s);
 
 #define POPCORN_TODO_KEYS	(1u << 31)	/* in popcorn_link.todo */
-
-static inline struct pt_lane *popcorn_link_lock(struct popcorn_link *l, u8 class)
-{
-	spin_lock_bh(&l->lock);
-	return &l->pt.lane[class];
-}
 
 /* ------------------------------------------------------------------ msg.c */
 

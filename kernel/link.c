@@ -346,7 +346,7 @@ static u32 link_act(struct popcorn_link *l, u32 act)
  * Does what the core asked for, drops the lock, then calls completions and
  * drivers.
  */
-void popcorn_link_unlock(struct popcorn_link *l, bool may_sleep)
+void popcorn_link_unlock(struct popcorn_link *l, bool may_sleep) __releases(&l->lock)
 {
 	struct popcorn_conn *kick[PW_CLASSES];
 	struct popcorn_done *done, *next;

@@ -282,6 +282,7 @@ u32 popcorn_msg_copy(const struct popcorn_msg *msg, u32 off, void *buf, u32 len)
 	if (off >= msg->len)
 		return 0;
 	len = min(len, msg->len - off);
+	off += msg->skip;
 	for (i = off / PW_PAYLOAD; i; i--)
 		b = b->next;
 	off %= PW_PAYLOAD;
@@ -381,7 +382,7 @@ int popcorn_answer_page(struct popcorn_msg *msg, struct popcorn_frame *f, struct
 	struct pt_lane *la = &l->pt.lane[class];
 	struct pt_ans *a;
 
-	if (!msg->request || !msg->page)
+	if (!msg->request || msg->pages != 1 || msg->skip)
 		return -EINVAL;
 	trace_popcorn_send(l->node->pt.id, l->peer, class, PW_PAGE, msg->type, PAGE_SIZE);
 	popcorn_msg_count_tx(msg->type, PAGE_SIZE);
@@ -402,6 +403,60 @@ int popcorn_answer_page(struct popcorn_msg *msg, struct popcorn_frame *f, struct
 	return 0;
 }
 EXPORT_SYMBOL_GPL(popcorn_answer_page);
+
+/**
+ * popcorn_answer_pages - answer a request for several pages
+ * @msg: request with @pages above 0; not to be looked at afterwards, unless an
+ *       error is returned
+ * @f:   msg->pages pages, as popcorn_answer_page(); NULL: not to be had now, its
+ *       requester gets -EAGAIN
+ * @d:   as many; NULL where @f is
+ *
+ * Process context; never waits for the peer. Return: 0 or -EINVAL.
+ */
+int popcorn_answer_pages(struct popcorn_msg *msg, struct popcorn_frame **f,
+			 struct popcorn_done **d)
+{
+	const struct pw_want *w = msg->bufs->data + PW_HDR;
+	struct popcorn_done *late = NULL;
+	struct popcorn_link *l = msg->link;
+	u8 class = msg->class;
+	struct pt_lane *la = &l->pt.lane[class];
+	u32 i, n = msg->pages;
+
+	if (!msg->request || !n)
+		return -EINVAL;
+	spin_lock_bh(&l->lock);
+	for (i = 0; i < n; i++) {
+		u16 slot = msg->skip ? le16_to_cpu(w[i].slot) : msg->slot;
+		u16 gen = msg->skip ? le16_to_cpu(w[i].gen) : msg->gen;
+		struct pt_ans *a = pt_ans_get(la, slot, gen, msg->life);
+
+		if (a && f[i]) {
+			l->lane[class].ans[slot].done = d[i];
+			a->tx.notify = true;
+			pt_ans_send_page(la, a, f[i]);
+			popcorn_msg_count_tx(msg->type, PAGE_SIZE);
+		} else if (a) {
+			pt_ans_send(la, a, -EAGAIN, 0);
+		} else if (f[i]) {
+			d[i]->status = -ECANCELED;
+			d[i]->next = late;
+			late = d[i];
+		}
+	}
+	msg_release(msg);
+	popcorn_link_unlock(l, true);
+	while (late) {
+		struct popcorn_done *next = late->next;
+
+		late->fn(late);
+		late = next;
+	}
+	popcorn_node_put(l->node);
+	return 0;
+}
+EXPORT_SYMBOL_GPL(popcorn_answer_pages);
 
 /* How long somebody waits for room: as long as a silent peer may take to die. */
 static long room_timeout(const struct popcorn_node *node)
@@ -744,6 +799,106 @@ int popcorn_request_async(struct popcorn_node *node, u16 dst, u8 class, u16 type
 			     NULL);
 }
 EXPORT_SYMBOL_GPL(popcorn_request_async);
+
+/* Slots of one lane, all or none. */
+struct slots_want {
+	u8 class;
+	u32 n;
+	struct pt_slot *slot[PW_WANTS_MAX];
+};
+
+static bool slots_take(struct popcorn_link *l, void *arg)
+{
+	struct slots_want *w = arg;
+	struct pt_lane *la = &l->pt.lane[w->class];
+	u32 i;
+
+	for (i = 0; i < w->n; i++) {
+		w->slot[i] = pt_slot_get(la, 0);
+		if (!w->slot[i])
+			break;
+	}
+	if (i == w->n)
+		return true;
+	while (i--)
+		pt_slot_put(la, w->slot[i]);
+	return false;
+}
+
+/**
+ * popcorn_request_pages - ask a peer for several pages with one message; be told
+ * @node:       from
+ * @dst:        to that peer
+ * @class:      priority
+ * @type:       message type
+ * @req:        request, copied
+ * @len:        its bytes; with 8 for each page at most PW_PAYLOAD
+ * @timeout_ms: as popcorn_request_async(), for each page
+ * @flags:      POPCORN_NOWAIT or 0
+ * @a:          @n of them, each with a frame and told by itself
+ * @n:          pages, at most the slots of a lane and PW_WANTS_MAX
+ *
+ * Process context; waits only for slots, unless NOWAIT. Return: 0: each is told
+ * once; -errno as popcorn_request_async(): none is.
+ */
+int popcorn_request_pages(struct popcorn_node *node, u16 dst, u8 class, u16 type,
+			  const void *req, u32 len, u32 timeout_ms, unsigned int flags,
+			  struct popcorn_async **a, u32 n)
+{
+	struct popcorn_link *l = popcorn_link_get(node, dst, true);
+	struct slots_want w = { .class = class, .n = n };
+	u32 i, head = n * sizeof(struct pw_want);
+	void *buf;
+	u64 now;
+	int r;
+
+	if (IS_ERR(l))
+		return PTR_ERR(l);
+	if (class >= PW_CLASSES || !n || n > PW_WANTS_MAX || n > node->pt.cfg.slots)
+		return -EINVAL;
+	if (len > PW_PAYLOAD - head)
+		return -EMSGSIZE;
+	spin_lock_bh(&l->lock);
+	r = node->gone ? -ESHUTDOWN : 0;
+	if (!r && !slots_take(l, &w))
+		r = -EAGAIN;
+	if (unlikely(r)) {
+		spin_unlock_bh(&l->lock);
+		if (r == -EAGAIN && !(flags & POPCORN_NOWAIT))
+			r = wait_room(l, &l->lane[class].slot_wait, msecs_to_jiffies(timeout_ms),
+				      slots_take, &w);
+		if (r)
+			return r;
+	}
+	now = popcorn_now();
+	for (i = 0; i < n; i++) {
+		struct popcorn_slot *ps = &l->lane[class].slot[w.slot[i]->index];
+
+		w.slot[i]->frame = a[i]->frame->id;
+		w.slot[i]->page = a[i]->frame;
+		ps->async = a[i];
+		ps->since = now;
+		ps->pid = current->pid;
+		ps->type = type;
+	}
+	buf = l->lane[class].slot[w.slot[0]->index].buf;
+	memcpy(buf + PW_HDR + head, req, len);
+	w.slot[0]->tx.one = buf;
+	w.slot[0]->tx.fv = &w.slot[0]->tx.one;
+	r = pt_slots_send(&l->pt.lane[class], w.slot, n, type, head + len, now + timeout_ms);
+	if (unlikely(r))
+		for (i = 0; i < n; i++) {
+			w.slot[i]->page = NULL; /* stays the caller's */
+			popcorn_slot_put(l, w.slot[i]);
+		}
+	popcorn_link_unlock(l, true);
+	if (!r) {
+		trace_popcorn_send(node->pt.id, l->peer, class, PW_REQ, type, len);
+		popcorn_msg_count_tx(type, len);
+	}
+	return r;
+}
+EXPORT_SYMBOL_GPL(popcorn_request_pages);
 
 /* ------------------------------------------------------------ remote keys */
 

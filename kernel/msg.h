@@ -36,7 +36,8 @@ struct popcorn_rxbuf;
  * @class:   enum pw_class
  * @request: an answer is wanted: end with popcorn_answer*(); else with
  *           popcorn_msg_done()
- * @page:    the request named a frame: popcorn_answer_page() may be used
+ * @pages:   pages that the request wants: with one, popcorn_answer_page() may
+ *           be used, with several only popcorn_answer_pages()
  * @len:     payload bytes
  * @max:     longest answer, bytes
  * @data:    payload, 8-byte aligned; only its first PW_PAYLOAD bytes if it is
@@ -51,7 +52,7 @@ struct popcorn_msg {
 	u16 type;
 	u8 class;
 	bool request;
-	bool page;
+	u8 pages;
 	u32 len;
 	u32 max;
 	const void *data;
@@ -60,6 +61,7 @@ struct popcorn_msg {
 	struct popcorn_rxbuf *bufs;
 	struct popcorn_msg *next;
 	u16 frames;
+	u16 skip;
 	u16 slot;
 	u16 gen;
 	u32 life;
@@ -96,6 +98,8 @@ struct popcorn_done {
 };
 
 int popcorn_answer_page(struct popcorn_msg *msg, struct popcorn_frame *f, struct popcorn_done *d);
+int popcorn_answer_pages(struct popcorn_msg *msg, struct popcorn_frame **f,
+			 struct popcorn_done **d);
 
 #define POPCORN_NOWAIT	1	/* -EAGAIN instead of waiting for a free entry */
 
@@ -124,6 +128,9 @@ struct popcorn_async {
 int popcorn_request_async(struct popcorn_node *node, u16 dst, u8 class, u16 type,
 			  const void *req, u32 len, void *ans, u32 ans_max, u32 timeout_ms,
 			  unsigned int flags, struct popcorn_async *a);
+int popcorn_request_pages(struct popcorn_node *node, u16 dst, u8 class, u16 type,
+			  const void *req, u32 len, u32 timeout_ms, unsigned int flags,
+			  struct popcorn_async **a, u32 n);
 
 struct popcorn_node *popcorn_node_get(u16 id);
 struct popcorn_node *popcorn_node_get_index(unsigned int index);

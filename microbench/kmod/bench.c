@@ -69,23 +69,27 @@ static void source_done(struct popcorn_done *d)
 
 static void page(struct popcorn_msg *m)
 {
-	struct source *s;
-	int r = -EBUSY;
+	struct popcorn_frame *f[WINDOW_MAX];
+	struct popcorn_done *d[WINDOW_MAX];
+	unsigned int i;
 
+	if (!m->pages || m->pages > WINDOW_MAX) {
+		popcorn_answer(m, -EINVAL, NULL, 0);
+		return;
+	}
 	spin_lock_bh(&source_lock);
-	s = source_free;
-	if (s) {
-		source_free = s->next;
-		source_out++;
+	for (i = 0; i < m->pages; i++) {
+		struct source *s = source_free;
+
+		f[i] = s ? s->frame : NULL;
+		d[i] = s ? &s->done : NULL;
+		if (s) {
+			source_free = s->next;
+			source_out++;
+		}
 	}
 	spin_unlock_bh(&source_lock);
-	if (s) {
-		r = popcorn_answer_page(m, s->frame, &s->done);
-		if (r)
-			source_done(&s->done);
-	}
-	if (r)
-		popcorn_answer(m, r, NULL, 0);
+	popcorn_answer_pages(m, f, d);
 }
 
 static void sink(struct popcorn_msg *m)
@@ -192,88 +196,117 @@ static int fetch(struct run *run, u8 class)
 	return r;
 }
 
-/* A window of page requests; the oldest is waited for, then asked anew. */
-struct page_wait {
-	struct popcorn_async a;
+/* Half a window of pages: asked for with one message, waited for together. */
+struct page_batch {
 	struct completion c;
-	bool out;
+	atomic_t left;
+	int status;
+	u32 n;
+	struct page_one {
+		struct popcorn_async a;
+		struct page_batch *batch;
+	} page[WINDOW_MAX];
 };
 
 static void page_done(struct popcorn_done *d)
 {
-	complete(&container_of(d, struct page_wait, a.done)->c);
+	struct page_batch *b = container_of(d, struct page_one, a.done)->batch;
+
+	if (d->status)
+		WRITE_ONCE(b->status, d->status);
+	if (atomic_dec_and_test(&b->left))
+		complete(&b->c);
 }
 
-static int page_ask(struct run *run, u8 class, struct page_wait *w)
+static int batch_ask(struct run *run, u8 class, struct page_batch *b, u32 n)
 {
+	struct popcorn_async *a[WINDOW_MAX];
+	u32 i;
 	int r;
 
-	if (!w->a.frame)
-		w->a.frame = popcorn_frame_alloc(GFP_KERNEL);
-	if (!w->a.frame)
-		return -ENOMEM;
-	w->a.done.fn = page_done;
-	reinit_completion(&w->c);
-	r = popcorn_request_async(run->node, run->cmd.to, class, T_PAGE, pattern, 64, NULL, 0,
-				  TIMEOUT_MS, 0, &w->a);
-	w->out = !r;
+	for (i = 0; i < n; i++) {
+		struct page_one *p = &b->page[i];
+
+		if (!p->a.frame)
+			p->a.frame = popcorn_frame_alloc(GFP_KERNEL);
+		if (!p->a.frame)
+			return -ENOMEM;
+		p->batch = b;
+		p->a.done.fn = page_done;
+		a[i] = &p->a;
+	}
+	reinit_completion(&b->c);
+	atomic_set(&b->left, n);
+	b->status = 0;
+	r = popcorn_request_pages(run->node, run->cmd.to, class, T_PAGE, pattern, 64, TIMEOUT_MS,
+				  0, a, n);
+	b->n = r ? 0 : n;
 	return r;
 }
 
-static int page_get(struct page_wait *w)
+static int batch_get(struct page_batch *b)
 {
-	wait_for_completion(&w->c); /* bounded by the request's timeout */
-	w->out = false;
-	return w->a.done.status;
+	wait_for_completion(&b->c); /* bounded by the requests' timeout */
+	return b->status;
+}
+
+static u32 half_window(const struct cmd *c)
+{
+	return max(c->window / 2, 1u);
 }
 
 /* Pages until @n have come or *@stop; how many is added to *@count. */
 static int pages(struct run *run, u8 class, u32 n, const bool *stop, u64 *count)
 {
-	const struct cmd *c = &run->cmd;
-	struct page_wait *w = kcalloc(c->window, sizeof(*w), GFP_KERNEL);
+	struct page_batch *b = kcalloc(2, sizeof(*b), GFP_KERNEL);
+	u32 i, half = half_window(&run->cmd), asked = 0, got = 0;
 	u64 t = ktime_get_ns(), now;
-	u32 asked = 0, got;
-	int r = w ? 0 : -ENOMEM;
+	int r = b ? 0 : -ENOMEM;
 
-	for (got = 0; w && got < c->window; got++)
-		init_completion(&w[got].c);
-	for (; !r && asked < min(c->window, n); asked++)
-		r = page_ask(run, class, &w[asked]);
-	for (got = 0; !r && got < n && !READ_ONCE(*stop); got++) {
-		struct page_wait *next = &w[got % c->window];
-
-		r = page_get(next);
-		if (!r && !(got % BATCH) && page_wrong(next->a.frame))
+	for (i = 0; b && i < 2; i++)
+		init_completion(&b[i].c);
+	for (i = 0; !r && i < min(run->cmd.window, 2u) && asked < n; i++, asked += half)
+		r = batch_ask(run, class, &b[i], half);
+	for (i = 0; !r && got < n && !READ_ONCE(*stop); i = run->cmd.window > 1 ? !i : 0) {
+		if (!got)
+			i = 0;
+		r = batch_get(&b[i]);
+		b[i].n = 0;
+		if (!r && !(got % BATCH) && page_wrong(b[i].page[0].a.frame))
 			r = -EIO;
+		got += half;
+		*count += half;
 		if (!r && asked < n) {
-			r = page_ask(run, class, next);
-			asked++;
+			r = batch_ask(run, class, &b[i], half);
+			asked += half;
 		}
-		(*count)++;
 		if (fatal_signal_pending(current))
 			r = -EINTR;
-		if ((got + 1) % BATCH == 0 && n != U32_MAX) {
+		if (n != U32_MAX && got % run->per == 0) {
 			now = ktime_get_ns();
 			sample(run, now - t);
 			t = now;
 		}
 	}
-	for (got = 0; w && got < c->window; got++) {
-		if (w[got].out)
-			page_get(&w[got]);
-		popcorn_frame_free(w[got].a.frame);
+	for (i = 0; b && i < 2; i++) {
+		u32 k;
+
+		if (b[i].n)
+			batch_get(&b[i]);
+		for (k = 0; k < WINDOW_MAX; k++)
+			popcorn_frame_free(b[i].page[k].a.frame);
 	}
-	kfree(w);
+	kfree(b);
 	return r;
 }
 
 static int stream(struct run *run, u8 class)
 {
+	u32 half = half_window(&run->cmd);
 	static const bool never;
 	u64 count = 0;
 
-	run->per = BATCH;
+	run->per = rounddown(BATCH, half);
 	return pages(run, class, round_up(run->cmd.iters, BATCH) + BATCH, &never, &count);
 }
 
