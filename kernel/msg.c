@@ -13,7 +13,7 @@
 #include "trace.h"
 
 DEFINE_STATIC_SRCU(handlers_srcu);
-static const struct popcorn_msg_ops *handlers[POPCORN_TYPES];
+static const struct popcorn_msg_ops __rcu *handlers[POPCORN_TYPES];
 static DEFINE_MUTEX(handlers_mutex);
 static struct popcorn_type_stats __percpu *stats;	/* POPCORN_TYPES of them */
 static BLOCKING_NOTIFIER_HEAD(events);
@@ -125,7 +125,7 @@ int popcorn_msg_register(u16 type, const struct popcorn_msg_ops *ops)
 	if (type < PW_T_USER || type >= POPCORN_TYPES)
 		return -EINVAL;
 	mutex_lock(&handlers_mutex);
-	if (!handlers[type]) {
+	if (!rcu_access_pointer(handlers[type])) {
 		rcu_assign_pointer(handlers[type], ops);
 		r = 0;
 	}
@@ -465,39 +465,38 @@ static long room_timeout(const struct popcorn_node *node)
 }
 
 /*
- * Wait until @take has got what it wants under the link's lock. Returns with
- * the lock held and 0, or without it: -EINTR, -ETIMEDOUT, -ESHUTDOWN.
+ * Wait until @take has got what it wants under the link's lock, which is held
+ * again when this returns. Return: 0, -EINTR, -ETIMEDOUT, -ESHUTDOWN.
  */
 static int wait_room(struct popcorn_link *l, wait_queue_head_t *wq, long left,
 		     bool (*take)(struct popcorn_link *l, void *arg), void *arg)
+	__acquires(&l->lock)
 {
 	DEFINE_WAIT(wait);
+	bool got = false;
 	int r = 0;
 
-	for (;;) {
+	while (!got && !r) {
 		prepare_to_wait_exclusive(wq, &wait, TASK_KILLABLE);
 		spin_lock_bh(&l->lock);
 		if (l->node->gone)
 			r = -ESHUTDOWN;
-		else if (take(l, arg))
-			break;
+		else
+			got = take(l, arg);
 		spin_unlock_bh(&l->lock);
-		if (!r && fatal_signal_pending(current))
+		if (got || r)
+			break;
+		if (fatal_signal_pending(current))
 			r = -EINTR;
-		else if (!r && !left)
+		else if (!left)
 			r = -ETIMEDOUT;
-		if (r)
-			break;
-		left = schedule_timeout(left);
-	}
-	if (!r) {
-		spin_unlock_bh(&l->lock);
-		finish_wait(wq, &wait);
-		spin_lock_bh(&l->lock);
-		return 0;
+		else
+			left = schedule_timeout(left);
 	}
 	finish_wait(wq, &wait);
-	wake_up(wq); /* the place that we may have been woken for */
+	if (r)
+		wake_up(wq); /* for the place that we may have been woken for */
+	spin_lock_bh(&l->lock);
 	return r;
 }
 
@@ -555,12 +554,14 @@ int popcorn_send(struct popcorn_node *node, u16 dst, u8 class, u16 type,
 	r = node->gone ? -ESHUTDOWN : 0;
 	if (!r && !tx_take(l, &w))
 		r = -EAGAIN;
-	if (r)
+	if (r == -EAGAIN && !(flags & POPCORN_NOWAIT)) {
 		spin_unlock_bh(&l->lock);
-	if (r == -EAGAIN && !(flags & POPCORN_NOWAIT))
 		r = wait_room(l, &l->lane[class].tx_wait, room_timeout(node), tx_take, &w);
-	if (r)
+	}
+	if (r) {
+		spin_unlock_bh(&l->lock);
 		goto free;
+	}
 	tx_load(&w.tx->pt, w.tx->buf, big, buf, len);
 	w.tx->pt.notify = true;
 	r = pt_send(&l->pt.lane[class], &w.tx->pt, type, len);
@@ -621,13 +622,14 @@ static int request_start(struct popcorn_node *node, struct popcorn_link *l, u8 c
 	r = node->gone ? -ESHUTDOWN : 0;
 	if (!r && !slot_take(l, &w))
 		r = -EAGAIN;
+	if (r == -EAGAIN && !(flags & POPCORN_NOWAIT)) {
+		spin_unlock_bh(&l->lock);
+		r = wait_room(l, &l->lane[class].slot_wait, msecs_to_jiffies(timeout_ms),
+			      slot_take, &w);
+	}
 	if (unlikely(r)) {
 		spin_unlock_bh(&l->lock);
-		if (r == -EAGAIN && !(flags & POPCORN_NOWAIT))
-			r = wait_room(l, &l->lane[class].slot_wait, msecs_to_jiffies(timeout_ms),
-				      slot_take, &w);
-		if (r)
-			goto free;
+		goto free;
 	}
 	s = w.slot;
 	now = popcorn_now();
@@ -862,13 +864,14 @@ int popcorn_request_pages(struct popcorn_node *node, u16 dst, u8 class, u16 type
 	r = node->gone ? -ESHUTDOWN : 0;
 	if (!r && !slots_take(l, &w))
 		r = -EAGAIN;
+	if (r == -EAGAIN && !(flags & POPCORN_NOWAIT)) {
+		spin_unlock_bh(&l->lock);
+		r = wait_room(l, &l->lane[class].slot_wait, msecs_to_jiffies(timeout_ms),
+			      slots_take, &w);
+	}
 	if (unlikely(r)) {
 		spin_unlock_bh(&l->lock);
-		if (r == -EAGAIN && !(flags & POPCORN_NOWAIT))
-			r = wait_room(l, &l->lane[class].slot_wait, msecs_to_jiffies(timeout_ms),
-				      slots_take, &w);
-		if (r)
-			return r;
+		return r;
 	}
 	now = popcorn_now();
 	for (i = 0; i < n; i++) {
