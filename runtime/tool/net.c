@@ -269,9 +269,9 @@ static void check_port(const struct member *m, struct gid_search *s)
 			s->port, m->text);
 		free(mend);
 	} else if (!s->v2) {
-		verdict(FAIL, "rdma", "enable RoCE v2 in the adapter's configuration; cma_roce_mode -d"
-			" DEVICE -p PORT -m 2", "node %d: %s port %d GID %d is not RoCE v2", node, s->dev,
-			s->port, s->index);
+		verdict(WARN, "rdma", "enable RoCE v2 in the adapter's firmware configuration",
+			"node %d: %s port %d GID %d is RoCE v1 only, which routers don't pass on", node,
+			s->dev, s->port, s->index);
 	} else {
 		verdict(OK, "rdma", NULL, "node %d: %s port %d, GID %d (RoCE v2), %s", node, s->dev,
 			s->port, s->index, state);
