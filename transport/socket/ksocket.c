@@ -403,9 +403,9 @@ static void ksock_unlisten(struct popcorn_node *node, void *listener)
 		if (k->sock)
 			kernel_sock_shutdown(k->sock, SHUT_RDWR);
 		mutex_unlock(&k->tx_lock);
+		flush_work(&k->shake);
 		popcorn_conn_put(&k->c);
 	}
-	flush_workqueue(shake_wq);
 }
 
 /* ----------------------------------------------------------------- module */

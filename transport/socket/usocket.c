@@ -356,7 +356,7 @@ static int tcp_rx(struct ue_conn *c)
 {
 	struct usock *u = (struct usock *)c;
 	u32 most = c->class == PW_BULK ? 2 : FRAMES_AT_ONCE, n = 0;
-	bool cork = false;
+	bool cork = c->class == PW_BULK;
 	int r;
 
 	if (unlikely(c->full) && !(c->node->round & 3)) {
@@ -365,13 +365,15 @@ static int tcp_rx(struct ue_conn *c)
 		tcp_tx(c->ln);
 		ue_link_finish(c->ul, NULL);
 	}
+	if (cork)
+		ue_link_cork(c->ul, true);
 	r = !u->page && u->tail - u->head >= PW_HDR ? frame(u) : 0;
 	if (!r && unlikely(u->page)) {
 		r = rest_of_page(u);
 	} else if (!r) {
 		r = fill(u);
 		if (likely(!r))
-			return 0;
+			goto out;
 		if (r > 0)
 			r = frame(u);
 	}
@@ -380,6 +382,7 @@ static int tcp_rx(struct ue_conn *c)
 			ue_link_cork(c->ul, cork = true);
 		r = frame(u);
 	}
+out:
 	if (cork)
 		ue_link_cork(c->ul, false);
 	if (unlikely(r < 0))
