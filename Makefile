@@ -21,6 +21,7 @@ help:
 	@echo 'make sparse        the same with sparse'
 	@echo 'make check         every test; check-quick: those without virtual machines'
 	@echo 'make demo          two virtual nodes, and what the messages between them cost'
+	@echo 'make install       modules by DKMS, the tool popcorn, man pages, units; PREFIX=, DESTDIR='
 
 # Dependencies: apt is asked only when something is missing.
 
