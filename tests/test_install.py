@@ -40,8 +40,8 @@ def test_files(dest):
     got = files(dest)
     for name in ("usr/bin/popcorn", "usr/share/man/man1/popcorn.1", "usr/share/man/man4/popcorn.4",
                  "usr/share/man/man5/popcorn-nodes.5", "usr/lib/systemd/system/popcorn.service",
-                 "usr/lib/systemd/system/popcorn-rxe@.service", "usr/lib/modules-load.d/popcorn.conf",
-                 "etc/modprobe.d/popcorn.conf", "etc/popcorn/nodes", f"{SRC}/dkms.conf",
+                 "usr/lib/systemd/system/popcorn-rxe@.service",
+                 "usr/lib/modules-load.d/popcorn.conf", "etc/modprobe.d/popcorn.conf", "etc/popcorn/nodes", f"{SRC}/dkms.conf",
                  f"{SRC}/Kbuild", f"{SRC}/kernel/main.c", f"{SRC}/include/popcorn/wire.h"):
         assert name in got
     assert "@" not in (dest / SRC / "dkms.conf").read_text()
@@ -86,7 +86,7 @@ exit 0
 """
 
 
-def script(tmp_path, *args, status="", env=None):
+def script(tmp_path, *args, status=""):
     """Run packaging/dkms with a DKMS that only writes down what it was asked."""
     log = tmp_path / "log"
     (tmp_path / "status").write_text(status)
@@ -95,7 +95,7 @@ def script(tmp_path, *args, status="", env=None):
     fake.write_text(FAKE.format(log=log, status=tmp_path / "status"))
     fake.chmod(0o755)
     r = subprocess.run([TOP / "packaging/dkms", *args], capture_output=True, text=True, timeout=60,
-                       env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", **(env or {})})
+                       env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"})
     return r, log.read_text().splitlines()
 
 

@@ -22,7 +22,7 @@ PEERS = """\
 *     0     0 10.9.0.1       own        -                0        0     0 -
 -     0     1 10.9.0.2       up         rdma             1        0     0 -
 -     0     2 10.9.0.3       waiting    -                0        3  -111 -
--     0     3 fd77::4        waiting    -                0        3  -104 node tables differ: give all nodes the same list
+-     0     3 fd77::4        waiting    -                0        3  -104 node tables differ: give the same list
 """
 
 STAT = """\
@@ -117,11 +117,12 @@ def test_peers(root):
     assert lines[1].split() == ["*", "0", "10.9.0.1", "own", "-"]
     assert lines[2].split() == ["1", "10.9.0.2", "up", "rdma"]
     assert lines[3].endswith("Connection refused")
-    assert lines[4].endswith("node tables differ: give all nodes the same list")
+    assert lines[4].endswith("node tables differ: give the same list")
 
 
 def test_peers_of_two_nodes_in_one_kernel(root):
-    both = PEERS.splitlines()[:3] + ["-  1  0 10.9.0.1 up rdma 1 0 0 -", "*  1  1 10.9.0.2 own - 0 0 0 -"]
+    both = PEERS.splitlines()[:3] + ["-  1  0 10.9.0.1 up rdma 1 0 0 -",
+                                     "*  1  1 10.9.0.2 own - 0 0 0 -"]
     root.write("/proc/popcorn_peers", "\n".join(both) + "\n")
     out = root.run("peers").stdout
     assert "node 0 sees:" in out and "node 1 sees:" in out
@@ -208,7 +209,8 @@ def test_doctor_bad_nodes(root, text, word):
 
 def test_doctor_nodes_of_parameter(root):
     root.load("msg_socket", ip="127.0.0.1,203.0.113.2")
-    assert root.doctor()[0]["nodes"] == [("ok", "ip=: 2 nodes, here node 0 (127.0.0.1 on lo)", None)]
+    assert root.doctor()[0]["nodes"] == [
+        ("ok", "ip=: 2 nodes, here node 0 (127.0.0.1 on lo)", None)]
 
 
 @pytest.mark.parametrize("size, mode, level", [(32, 0o600, "ok"), (8, 0o600, "fail"),
@@ -253,7 +255,8 @@ def test_doctor_only_roce_v1(root):
 
 
 def test_doctor_memory(root):
-    root.write("/etc/popcorn/nodes", "127.0.0.1\n" + "".join(f"203.0.113.{i}\n" for i in range(1, 250)))
+    others = "".join(f"203.0.113.{i}\n" for i in range(1, 250))
+    root.write("/etc/popcorn/nodes", "127.0.0.1\n" + others)
     root.write("/proc/meminfo", "MemAvailable: 100000 kB\n")
     level, text, mend = root.doctor()[0]["memory"][0]
     assert level == "fail" and "eager=0" in mend
@@ -291,13 +294,15 @@ type filter hook input priority 0; policy {policy};
     ("drop", "ip saddr 203.0.113.0/24 counter accept", "", "ok"),
     ("drop", "ip saddr 198.51.100.0/24 accept", "", "fail"),
     ("drop", "iifname { eth7, va } accept", "", "ok"),
-    ("drop", "ct state vmap { established : accept, invalid : drop }; meta l4proto tcp accept", "", "ok"),
+    ("drop", "ct state vmap { established : accept, invalid : drop }; meta l4proto tcp accept", "",
+     "ok"),
     ("accept", "ct state new log prefix \"drop it \" drop", "", "fail"),
     ("accept", "tcp dport 7471 reject with tcp reset", "", "fail"),
     ("accept", "tcp dport 22 drop; ip6 saddr fd00::/8 drop", "", "ok"),
     ("accept", "jump peers", "chain peers { tcp dport 7471 drop; }", "fail"),
     ("drop", "jump peers; drop", "chain peers { tcp dport 7471 accept; }", "ok"),
-    ("accept", "jump peers; tcp dport 7471 drop", "chain peers { ip saddr 203.0.113.0/24 return; }", "fail"),
+    ("accept", "jump peers; tcp dport 7471 drop", "chain peers { ip saddr 203.0.113.0/24 return; }",
+     "fail"),
     ("accept", "tcp dport 7471 limit rate over 5/second drop", "", "warn"),
     ("accept", "tcp dport @ports drop", "set ports { type inet_service; }", "warn"),
 ])
@@ -334,19 +339,19 @@ def test_page_is_clean(page):
     bad = [ln for ln in (r.stdout + r.stderr).splitlines()
            if "mandoc.db" not in ln and "referenced manual not found" not in ln]
     assert not bad
-    r = subprocess.run(["man", "--warnings", "-l", page], capture_output=True, text=True, timeout=60,
-                       env={**os.environ, "MANWIDTH": "80", "LC_ALL": "C.UTF-8"})
+    r = subprocess.run(["man", "--warnings", "-l", page], capture_output=True, text=True,
+                       timeout=60, env={**os.environ, "MANWIDTH": "80", "LC_ALL": "C.UTF-8"})
     assert r.returncode == 0 and not r.stderr
 
 
 def test_page_names_every_parameter():
     page = (TOP / "runtime/tool/popcorn.4").read_text()
-    for name in (TOP / "kernel/main.c", TOP / "rdma-kmod/main.c", TOP / "transport/socket/ksocket.c"):
-        text = name.read_text()
+    for name in ("kernel/main.c", "rdma-kmod/main.c", "transport/socket/ksocket.c"):
+        text = (TOP / name).read_text()
         params = re.findall(r"^module_param(?:_named)?\((\w+)", text, re.M)
         assert params and len(params) == len(re.findall(r"^MODULE_PARM_DESC", text, re.M))
         for p in params:
-            assert re.search(rf"^\.It Cm .*\b{p}\b", page, re.M), f"{p} of {name.name}"
+            assert re.search(rf"^\.It Cm .*\b{p}\b", page, re.M), f"{p} of {name}"
 
 
 # ---------------------------------------------------------------- guest
