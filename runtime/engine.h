@@ -73,6 +73,7 @@ enum ue_wait { UE_WAITING, UE_SLEEPING, UE_POLL_NOW, UE_DONE };
  * @async:  not NULL: nobody waits, this is completed
  * @next:   in ue_lane.wait_q or a list to complete
  * @sleep_next: in popcorn_node.sleepers
+ * @promised: what became free is for this one
  */
 struct ue_waiter {
 	_Atomic u32 state;
@@ -80,6 +81,7 @@ struct ue_waiter {
 	struct popcorn_async *async;
 	struct ue_waiter *next;
 	struct ue_waiter *sleep_next;
+	bool promised;
 };
 
 /* ------------------------------------------------------------------ lanes */
@@ -100,6 +102,7 @@ enum ue_msg_state { UE_MSG_FREE, UE_MSG_INSIDE, UE_MSG_KEPT };
  * @state:  enum ue_msg_state
  * @frames: to be consumed
  * @slot, @gen, @life: name the answer
+ * @skip:   several pages: bytes before msg.data, struct pw_want that name answers
  * @buf:    PW_MSG_MAX bytes of its own
  */
 struct ue_msg {
@@ -110,6 +113,7 @@ struct ue_msg {
 	u16 frames;
 	u16 slot;
 	u16 gen;
+	u16 skip;
 	u32 life;
 	void *buf;
 };
@@ -126,6 +130,9 @@ struct ue_tx {
 	u8 *buf;
 };
 
+/* What a thread may have to wait for before it can send. */
+enum ue_kind { UE_SLOT, UE_TX, UE_KINDS };
+
 /**
  * struct ue_lane - what the engine keeps of a lane
  * @la:      the core's
@@ -138,7 +145,8 @@ struct ue_tx {
  * @timeout: by slot index: ms; its deadline is set by the next tick (UE_LATER), so
  *           that a request needs no clock
  * @pgdone:  by answer index: to be told when a page is no longer needed
- * @wait_q:  who waits for a free slot or entry (L)
+ * @wait_q:  who waits for a free slot, and for a free entry (L)
+ * @promised: slots, and entries, that are free for who waited (L)
  */
 struct ue_lane {
 	struct pt_lane *la;
@@ -149,7 +157,8 @@ struct ue_lane {
 	struct ue_msg *open;
 	struct ue_msg *msg_free;
 	struct ue_tx *tx_free;
-	struct ue_waiter *wait_q;
+	struct ue_waiter *wait_q[UE_KINDS];
+	u32 promised[UE_KINDS];
 	struct ue_waiter *waiter;
 	u32 *timeout;
 	struct popcorn_done **pgdone;
@@ -323,6 +332,7 @@ struct popcorn_node {
 	u64 tick_next;
 	u32 round;
 	u32 cold;
+	bool yielded;			/* bulk was left out of the last round */
 	_Atomic u32 role;		/* 1: a thread polls */
 	_Atomic u32 want;		/* threads that would rather poll themselves */
 	_Atomic u32 app_polls;		/* counts what the service thread watches */
@@ -401,7 +411,7 @@ void ue_link_work(struct ue_link *ul);
 void ue_link_tick(struct ue_link *ul, u64 now);
 void ue_link_cork(struct ue_link *ul, bool on);
 void ue_lane_more(struct ue_lane *ln);
-struct ue_waiter *ue_lane_free(struct ue_lane *ln);
+struct ue_waiter *ue_lane_free(struct ue_lane *ln, enum ue_kind kind);
 
 /* msg.c */
 int ue_deliver(struct ue_lane *ln, const struct pw_hdr *h, const void *payload, u32 len);

@@ -161,7 +161,7 @@ static struct ue_waiter *reap(struct ue_lane *ln)
 		}
 		((struct ue_tx *)tx)->next = ln->tx_free;
 		ln->tx_free = (struct ue_tx *)tx;
-		w = ue_lane_free(ln);
+		w = ue_lane_free(ln, UE_TX);
 		if (w) {
 			w->next = wake;
 			wake = w;
@@ -172,16 +172,19 @@ static struct ue_waiter *reap(struct ue_lane *ln)
 
 /**
  * ue_lane_free() - a slot or an entry has become free
- * @ln: lane, locked
+ * @ln:   lane, locked
+ * @kind: which
  *
  * Return: who waited for it, to be completed once the lock is dropped, or NULL.
  */
-struct ue_waiter *ue_lane_free(struct ue_lane *ln)
+struct ue_waiter *ue_lane_free(struct ue_lane *ln, enum ue_kind kind)
 {
-	struct ue_waiter *w = ln->wait_q;
+	struct ue_waiter *w = ln->wait_q[kind];
 
 	if (unlikely(w)) {
-		ln->wait_q = w->next;
+		ln->wait_q[kind] = w->next;
+		ln->promised[kind]++;
+		w->promised = true;
 		w->status = 0;
 	}
 	return w;
@@ -216,7 +219,7 @@ void ue_lane_more(struct ue_lane *ln)
 static void __attribute__((noinline)) finish_rare(struct ue_link *ul, u32 acts,
 						  struct ue_waiter **wake)
 {
-	u8 c;
+	u8 c, kind;
 
 	for (c = 0; c < PW_CLASSES; c++) {
 		struct ue_waiter **p = wake;
@@ -226,10 +229,12 @@ static void __attribute__((noinline)) finish_rare(struct ue_link *ul, u32 acts,
 		*p = reap(&ul->lane[c]);
 		if (!(acts & PT_ACT_FAIL))
 			continue;
-		while (*p)
-			p = &(*p)->next;
-		*p = ul->lane[c].wait_q;
-		ul->lane[c].wait_q = NULL;
+		for (kind = 0; kind < UE_KINDS; kind++) {
+			while (*p)
+				p = &(*p)->next;
+			*p = ul->lane[c].wait_q[kind];
+			ul->lane[c].wait_q[kind] = NULL;
+		}
 	}
 	ue_link_todo(ul, acts & ~PT_ACT_TX_ALL);
 }
@@ -305,7 +310,10 @@ void ue_link_cork(struct ue_link *ul, bool on)
 	ue_lock(&ul->lock);
 	ul->cork = on;
 	if (!on) {
-		ul->pt.actions |= ul->corked;
+		/* Bulk has its turn after the next look at what is urgent. */
+		if (ul->corked & PT_ACT_TX(PW_BULK))
+			ue_lane_more(&ul->lane[PW_BULK]);
+		ul->pt.actions |= ul->corked & ~PT_ACT_TX(PW_BULK);
 		ul->corked = 0;
 	}
 	ue_link_finish(ul, NULL);
@@ -367,7 +375,7 @@ static void timeouts(struct ue_link *ul)
 			if (pt_slot_abandon(ln->la, s)) {
 				popcorn_frame_free(n, s->page);
 				pt_slot_put(ln->la, s);
-				wake = ue_lane_free(ln);
+				wake = ue_lane_free(ln, UE_SLOT);
 			}
 			ue_link_finish(ul, ln);
 			if (w)

@@ -111,28 +111,41 @@ static void want(struct ue_link *ul)
 }
 
 /*
- * Waits, unlocked, until a slot or an entry may be free. @w is the caller's, on
- * its stack. Return: 0: locked, try again; or -errno, unlocked.
+ * Who has waited goes first: with more askers than slots, completions that ask again
+ * at once would else leave nothing to those that wait.
  */
-static int wait_free(struct ue_lane *ln, struct ue_waiter *w, u64 deadline, unsigned int flags)
+static bool may_take(struct ue_lane *ln, enum ue_kind kind, const struct ue_waiter *w)
+{
+	return likely(w->promised || !(ln->wait_q[kind] || ln->promised[kind]));
+}
+
+/*
+ * Waits, unlocked, until a slot or an entry may be free. @w is the caller's, on its
+ * stack. Return: 0: locked, try again; or -errno, unlocked.
+ */
+static int wait_free(struct ue_lane *ln, enum ue_kind kind, struct ue_waiter *w, u64 deadline,
+		     unsigned int flags)
 {
 	struct ue_link *ul = ln->ul;
-	struct ue_waiter **p;
-	int r = -EAGAIN;
+	struct ue_waiter **p = &ln->wait_q[kind];
+	bool again = w->promised;
+	int r;
 
-	if (flags & POPCORN_NOWAIT || handling) {
+	if (ul->pt.dead || flags & POPCORN_NOWAIT || handling) {
+		r = ul->pt.dead ? -EHOSTDOWN : flags & POPCORN_NOWAIT ? -EAGAIN : -EDEADLK;
 		ue_link_finish(ul, ln);
-		return flags & POPCORN_NOWAIT ? -EAGAIN : -EDEADLK;
+		return r;
 	}
 	memset(w, 0, sizeof(*w));
-	for (p = &ln->wait_q; *p; p = &(*p)->next)
-		;
+	while (*p && !again)
+		p = &(*p)->next;
+	w->next = *p;
 	*p = w;
 	ue_link_finish(ul, ln);
 	r = ue_wait(ul->node, w, deadline);
 	ue_lock(&ul->lock);
 	if (r == -ETIMEDOUT) {
-		for (p = &ln->wait_q; *p && *p != w; p = &(*p)->next)
+		for (p = &ln->wait_q[kind]; *p && *p != w; p = &(*p)->next)
 			;
 		if (*p) {
 			*p = w->next;
@@ -145,6 +158,9 @@ static int wait_free(struct ue_lane *ln, struct ue_waiter *w, u64 deadline, unsi
 			ue_relax();
 		ue_lock(&ul->lock);
 	}
+	if (w->promised)
+		ln->promised[kind]--;
+	w->promised = true;
 	return 0;
 }
 
@@ -178,16 +194,14 @@ int popcorn_send(struct popcorn_node *n, u16 dst, u8 class, u16 type, const void
 	ln = &ul->lane[class];
 	ue_lock(&ul->lock);
 	want(ul);
-	while (unlikely(!(e = ln->tx_free))) {
-		if (ul->pt.dead) {
-			ue_link_finish(ul, ln);
-			return -EHOSTDOWN;
-		}
+	w.promised = false;
+	while (unlikely(!may_take(ln, UE_TX, &w) || !ln->tx_free)) {
 		deadline = deadline ?: ue_clock_ms() + n->pt.cfg.dead_ms;
-		r = wait_free(ln, &w, deadline, flags);
+		r = wait_free(ln, UE_TX, &w, deadline, flags);
 		if (r)
 			return r;
 	}
+	e = ln->tx_free;
 	fill(&e->tx, e->buf, buf, len);
 	e->tx.notify = true;
 	r = pt_send(ln->la, &e->tx, type, len);
@@ -195,6 +209,27 @@ int popcorn_send(struct popcorn_node *n, u16 dst, u8 class, u16 type, const void
 		ln->tx_free = e->next;
 	ue_link_finish(ul, ln);
 	return r;
+}
+
+static u8 *slot_entry(struct ue_lane *ln, const struct pt_slot *s)
+{
+	return ln->slot_buf + (size_t)s->index * UE_ENTRY;
+}
+
+/* Who is told of the answer, and where its page goes. Lock held. */
+static void slot_set(struct ue_lane *ln, struct pt_slot *s, struct popcorn_frame *f,
+		     u32 timeout_ms, struct ue_waiter *w, struct popcorn_async *a)
+{
+	if (f) {
+		s->frame = f->id;
+		s->page = f;
+	}
+	if (a)
+		w = &ln->waiter[s->index];
+	w->state = UE_WAITING;
+	w->async = a;
+	s->ctx = w;
+	ln->timeout[s->index] = timeout_ms;
 }
 
 /* What all requests do until the answer is waited for. */
@@ -217,28 +252,16 @@ static int ask(struct popcorn_node *n, u16 dst, u8 class, u16 type, const void *
 	ln = &ul->lane[class];
 	ue_lock(&ul->lock);
 	want(ul);
-	while (unlikely(!(s = pt_slot_get(ln->la, ans_max)))) {
-		if (ul->pt.dead) {
-			ue_link_finish(ul, ln);
-			return -EHOSTDOWN;
-		}
+	w->promised = false;
+	while (unlikely(!may_take(ln, UE_SLOT, w) || !(s = pt_slot_get(ln->la, ans_max)))) {
 		deadline = deadline ?: ue_clock_ms() + timeout_ms;
-		r = wait_free(ln, w, deadline, flags);
+		r = wait_free(ln, UE_SLOT, w, deadline, flags);
 		if (r)
 			return r;
 	}
-	fill(&s->tx, ln->slot_buf + (size_t)s->index * UE_ENTRY, req, len);
+	fill(&s->tx, slot_entry(ln, s), req, len);
 	s->ans = ans;
-	if (f) {
-		s->frame = f->id;
-		s->page = f;
-	}
-	if (a)
-		w = &ln->waiter[s->index];
-	w->state = UE_WAITING;
-	w->async = a;
-	s->ctx = w;
-	ln->timeout[s->index] = timeout_ms;
+	slot_set(ln, s, f, timeout_ms, w, a);
 	r = pt_slot_send(ln->la, s, type, len, UE_LATER);
 	if (unlikely(r))
 		pt_slot_put(ln->la, s);
@@ -321,6 +344,80 @@ int popcorn_request_async(struct popcorn_node *n, u16 dst, u8 class, u16 type, c
 		   a->frame, timeout_ms, flags, &w, a);
 }
 
+/* Return: whether all @count slots could be had; else none is taken. */
+static bool get_slots(struct ue_lane *ln, struct pt_slot **s, u32 count)
+{
+	u32 i;
+
+	for (i = 0; i < count; i++) {
+		s[i] = pt_slot_get(ln->la, 0);
+		if (!s[i])
+			break;
+	}
+	if (i == count)
+		return true;
+	while (i--)
+		pt_slot_put(ln->la, s[i]);
+	return false;
+}
+
+/**
+ * popcorn_request_pages() - ask for several pages with one message
+ * @n, @dst, @class, @type, @timeout_ms, @flags: see popcorn_request_async()
+ * @req:   payload, copied
+ * @len:   bytes; with 8 for each page at most PW_PAYLOAD
+ * @a:     @count of them, each with a frame, each told by itself
+ * @count: pages, at most the slots of a lane and PW_WANTS_MAX
+ *
+ * Return: 0: each is told once; else none is, and -errno as
+ * popcorn_request_async().
+ */
+int popcorn_request_pages(struct popcorn_node *n, u16 dst, u8 class, u16 type, const void *req,
+			  u32 len, u32 timeout_ms, unsigned int flags, struct popcorn_async **a,
+			  u32 count)
+{
+	u32 head = count * sizeof(struct pw_want), i;
+	struct pt_slot *s[PW_WANTS_MAX];
+	struct ue_waiter w;
+	struct ue_link *ul;
+	struct ue_lane *ln;
+	u64 deadline = 0;
+	u8 *entry;
+	int r;
+
+	r = check(req, len, class, type);
+	if (r)
+		return r;
+	if (!count || count > PW_WANTS_MAX || count > n->pt.cfg.slots)
+		return -EINVAL;
+	if (len > PW_PAYLOAD - head)
+		return -EMSGSIZE;
+	r = ue_link_get(n, dst, &ul);
+	if (r)
+		return r;
+	ln = &ul->lane[class];
+	ue_lock(&ul->lock);
+	want(ul);
+	w.promised = false;
+	while (!may_take(ln, UE_SLOT, &w) || !get_slots(ln, s, count)) {
+		deadline = deadline ?: ue_clock_ms() + timeout_ms;
+		r = wait_free(ln, UE_SLOT, &w, deadline, flags);
+		if (r)
+			return r;
+	}
+	for (i = 0; i < count; i++)
+		slot_set(ln, s[i], a[i]->frame, timeout_ms, NULL, a[i]);
+	entry = slot_entry(ln, s[0]);
+	s[0]->tx.one = entry;
+	s[0]->tx.fv = &s[0]->tx.one;
+	memcpy(entry + PW_HDR + head, req, len);
+	r = pt_slots_send(ln->la, s, count, type, head + len, UE_LATER);
+	for (i = 0; r && i < count; i++)
+		pt_slot_put(ln->la, s[i]);
+	ue_link_finish(ul, ln);
+	return r;
+}
+
 /* -------------------------------------------------------------- answering */
 
 /* The handler's part is over. Lock held. */
@@ -344,9 +441,9 @@ void popcorn_msg_keep(struct popcorn_msg *pm)
 
 	if (m->state != UE_MSG_INSIDE)
 		return;
-	if (pm->data != m->buf) {
-		memcpy(m->buf, pm->data, pm->len);
-		pm->data = m->buf;
+	if (pm->data != (u8 *)m->buf + m->skip) {
+		memcpy(m->buf, (const u8 *)pm->data - m->skip, m->skip + pm->len);
+		pm->data = (u8 *)m->buf + m->skip;
 	}
 	m->state = UE_MSG_KEPT;
 }
@@ -372,6 +469,25 @@ void popcorn_msg_done(struct popcorn_msg *pm)
 	ue_link_finish(ul, ln);
 }
 
+/* Names of the answers to a request for several pages. */
+static const struct pw_want *wants(const struct ue_msg *m)
+{
+	return (const struct pw_want *)((const u8 *)m->msg.data - m->skip);
+}
+
+/* The answer to the @i-th page of a request, or to all of it. Lock held. */
+static struct pt_ans *answer_get(struct ue_lane *ln, const struct ue_msg *m, u32 i, u16 *slot)
+{
+	u16 gen = m->gen;
+
+	*slot = m->slot;
+	if (m->skip) {
+		*slot = le16_to_cpu(wants(m)[i].slot);
+		gen = le16_to_cpu(wants(m)[i].gen);
+	}
+	return pt_ans_get(ln->la, *slot, gen, m->life);
+}
+
 /**
  * popcorn_answer() - answer a request; ends the message
  * @pm:     request
@@ -379,8 +495,9 @@ void popcorn_msg_done(struct popcorn_msg *pm)
  * @buf:    payload, copied; none with an error
  * @len:    bytes, at most what the requester has room for
  *
- * Any thread. Return: 0, also if nobody waits any more; -EMSGSIZE, -EINVAL: it is
- * still to be answered.
+ * Any thread. A request for several pages is answered with an error only, for all
+ * of them. Return: 0, also if nobody waits any more; -EMSGSIZE, -EINVAL: it is still
+ * to be answered.
  */
 int popcorn_answer(struct popcorn_msg *pm, int status, const void *buf, u32 len)
 {
@@ -388,55 +505,85 @@ int popcorn_answer(struct popcorn_msg *pm, int status, const void *buf, u32 len)
 	struct ue_link *ul = m->ul;
 	struct ue_lane *ln = &ul->lane[pm->class];
 	struct pt_ans *a;
+	u32 i = 0;
+	u16 slot;
 
-	if (unlikely(!pm->request || status > 0 || (status && len) || (len && !buf)))
+	if (unlikely(!pm->request || status > 0 || (status && len) || (len && !buf) ||
+		     (m->skip && !status)))
 		return -EINVAL;
 	if (unlikely(len > pm->max))
 		return -EMSGSIZE;
 	ue_lock(&ul->lock);
-	a = pt_ans_get(ln->la, m->slot, m->gen, m->life);
-	if (likely(a)) {
-		fill(&a->tx, ln->ans_buf + (size_t)m->slot * UE_ENTRY, buf, len);
+	do {
+		a = answer_get(ln, m, i, &slot);
+		if (unlikely(!a))
+			continue;
+		fill(&a->tx, ln->ans_buf + (size_t)slot * UE_ENTRY, buf, len);
 		pt_ans_send(ln->la, a, status, len);
-	}
+	} while (unlikely(++i < pm->pages));
 	msg_end(ln, m);
 	ue_link_finish(ul, ln);
 	return 0;
 }
 
 /**
- * popcorn_answer_page() - answer a page request; ends the message
- * @pm:   request that named a frame
- * @page: the page; must not change until @d is told
- * @d:    told when the peer has it (status 0) or never will (-errno); NULL if
- *        the page never changes
+ * popcorn_answer_pages() - answer a request for pages; ends the message
+ * @pm:   request with @pages above 0
+ * @page: as many pages, which must not change until @d is told; NULL: not to be had
+ *        now, its requester gets -EAGAIN
+ * @d:    as many: told when the peer has the page (status 0) or never will (-errno);
+ *        NULL where the page never changes. Not told where @page is NULL
  *
- * Any thread. Return: 0; -EINVAL if no page was asked for, then it is still to be
- * answered and @d is not told.
+ * Any thread. Return: 0, or -EINVAL if no page was asked for: it is still to be
+ * answered.
  */
-int popcorn_answer_page(struct popcorn_msg *pm, const void *page, struct popcorn_done *d)
+int popcorn_answer_pages(struct popcorn_msg *pm, const void **page, struct popcorn_done **d)
 {
 	struct ue_msg *m = container_of(pm, struct ue_msg, msg);
+	struct popcorn_done *late = NULL, *next;
 	struct ue_link *ul = m->ul;
 	struct ue_lane *ln = &ul->lane[pm->class];
 	struct pt_ans *a;
+	u32 i;
+	u16 slot;
 
-	if (unlikely(!pm->page))
+	if (unlikely(!pm->pages))
 		return -EINVAL;
 	ue_lock(&ul->lock);
-	a = pt_ans_get(ln->la, m->slot, m->gen, m->life);
-	if (likely(a)) {
-		a->tx.notify = d;
-		ln->pgdone[m->slot] = d;
-		pt_ans_send_page(ln->la, a, (void *)page);
+	for (i = 0; i < pm->pages; i++) {
+		a = answer_get(ln, m, i, &slot);
+		if (likely(a && page[i])) {
+			a->tx.notify = d[i];
+			ln->pgdone[slot] = d[i];
+			pt_ans_send_page(ln->la, a, (void *)page[i]);
+		} else if (a) {
+			pt_ans_send(ln->la, a, -EAGAIN, 0);
+		} else if (page[i] && d[i]) {
+			d[i]->status = -ECANCELED;
+			d[i]->next = late;
+			late = d[i];
+		}
 	}
 	msg_end(ln, m);
 	ue_link_finish(ul, ln);
-	if (unlikely(!a && d)) {
-		d->status = -ECANCELED;
-		ue_call_done(d);
+	for (; unlikely(late); late = next) {
+		next = late->next;
+		ue_call_done(late);
 	}
 	return 0;
+}
+
+/**
+ * popcorn_answer_page() - answer a request for one page; ends the message
+ * @pm:   request with @pages 1
+ * @page: see popcorn_answer_pages()
+ * @d:    likewise
+ *
+ * Any thread. Return: 0 or -EINVAL.
+ */
+int popcorn_answer_page(struct popcorn_msg *pm, const void *page, struct popcorn_done *d)
+{
+	return pm->pages == 1 ? popcorn_answer_pages(pm, &page, &d) : -EINVAL;
 }
 
 /* -------------------------------------------------------------- receiving */
@@ -492,10 +639,12 @@ static struct ue_msg *message(struct ue_lane *ln, const struct pt_event *ev, con
 		memcpy((u8 *)m->buf + ev->total - len, payload, len);
 		ln->open = NULL;
 	}
+	m->skip = ev->wants * sizeof(struct pw_want);
 	m->msg.type = ev->type;
-	m->msg.len = ev->total;
+	m->msg.data = (const u8 *)m->msg.data + m->skip;
+	m->msg.len = ev->total - m->skip;
 	m->msg.request = ev->what == PT_EV_REQ;
-	m->msg.page = m->msg.request && ev->frame != PW_NOFRAME;
+	m->msg.pages = ev->wants ?: m->msg.request && ev->frame != PW_NOFRAME;
 	m->msg.max = m->msg.request ? ln->la->ans[ev->aslot].max : 0;
 	m->frames = ev->frames;
 	m->slot = ev->aslot;
@@ -573,12 +722,12 @@ int ue_deliver(struct ue_lane *ln, const struct pw_hdr *h, const void *payload, 
 		if (unlikely(s->status))
 			popcorn_frame_free(ul->node, s->page);
 		pt_slot_put(ln->la, s);
-		wake = ue_lane_free(ln);
+		wake = ue_lane_free(ln, UE_SLOT);
 		break;
 	case PT_EV_ZOMBIE:
 		popcorn_frame_free(ul->node, ev.slot->page);
 		pt_slot_put(ln->la, ev.slot);
-		wake = ue_lane_free(ln);
+		wake = ue_lane_free(ln, UE_SLOT);
 		break;
 	}
 	ue_link_finish(ul, ln);

@@ -144,6 +144,13 @@ static int look(struct popcorn_node *n)
 	for (i = 0; i < n->nlive; i++) {
 		struct ue_conn *c = n->live[i];
 
+		/* A round has one piece of bulk, in or out: what is urgent waits for no more. */
+		if (c->class == PW_BULK && !n->yielded &&
+		    unlikely(atomic_load_explicit(&n->work, memory_order_relaxed))) {
+			n->yielded = true;
+			break;
+		}
+		n->yielded = false;
 		if (c->stamp) {
 			/* A message seldom fits one line: let both come at once. */
 			__builtin_prefetch((char *)c->stamp + 64);
@@ -157,10 +164,11 @@ static int look(struct popcorn_node *n)
 		} else {
 			continue;
 		}
-		got += r > 0 ? r : 0;
-		/* What bulk brings must not delay what urgent would. */
-		if (got && c->class == PW_BULK)
-			break;
+		if (r <= 0)
+			continue;
+		got += r;
+		if (c->class == PW_BULK)
+			return got;
 	}
 	if (unlikely(atomic_load_explicit(&n->work, memory_order_relaxed)))
 		work(n);
@@ -464,6 +472,9 @@ int ue_wait(struct popcorn_node *n, struct ue_waiter *w, u64 deadline)
 	}
 	if (unlikely(wanted))
 		atomic_fetch_sub(&n->want, 1);
+	/* The role may have been handed to a thread that goes without it. */
+	if (unlikely(r) && role_take(n))
+		role_drop(n);
 	if (atomic_load_explicit(&w->state, memory_order_acquire) == UE_DONE)
 		return w->status;
 	return r;

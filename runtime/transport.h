@@ -90,7 +90,8 @@ void popcorn_frame_free(struct popcorn_node *n, struct popcorn_frame *f);
  * @class:   enum pw_class
  * @request: an answer is wanted: end with popcorn_answer*(); else with
  *           popcorn_msg_done()
- * @page:    the request named a frame: popcorn_answer_page() may be used
+ * @pages:   pages that the request wants: with one, popcorn_answer_page() may
+ *           be used, with several only popcorn_answer_pages()
  * @len:     payload bytes
  * @max:     longest answer, bytes
  * @data:    payload, all of it
@@ -104,7 +105,7 @@ struct popcorn_msg {
 	u16 type;
 	u8 class;
 	bool request;
-	bool page;
+	u8 pages;
 	u32 len;
 	u32 max;
 	const void *data;
@@ -140,6 +141,7 @@ struct popcorn_done {
 };
 
 int popcorn_answer_page(struct popcorn_msg *m, const void *page, struct popcorn_done *d);
+int popcorn_answer_pages(struct popcorn_msg *m, const void **page, struct popcorn_done **d);
 
 #define POPCORN_NOWAIT	1	/* -EAGAIN instead of waiting for a free entry */
 
@@ -167,6 +169,9 @@ struct popcorn_async {
 int popcorn_request_async(struct popcorn_node *n, u16 dst, u8 class, u16 type, const void *req,
 			  u32 len, void *ans, u32 ans_max, u32 timeout_ms, unsigned int flags,
 			  struct popcorn_async *a);
+int popcorn_request_pages(struct popcorn_node *n, u16 dst, u8 class, u16 type, const void *req,
+			  u32 len, u32 timeout_ms, unsigned int flags, struct popcorn_async **a,
+			  u32 count);
 
 /**
  * struct popcorn_peer - how things stand with a peer

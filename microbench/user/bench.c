@@ -25,6 +25,7 @@
 #define BATCH		64	/* streams are timed over so many */
 #define NODES_MAX	64
 #define WINDOW_MAX	256
+#define SLOTS		32	/* the engine's default */
 #define THREADS_MAX	64
 #define TIMEOUT_MS	5000
 
@@ -47,7 +48,7 @@ static struct {
 	bool block;
 	bool one_class;
 	bool bounce;
-} opt = { .row = "rtt", .nodes = 2, .iters = 10000, .window = 16, .threads = 1, .pace = 50,
+} opt = { .row = "rtt", .nodes = 2, .iters = 10000, .threads = 1, .pace = 50,
 	  .class = -1 };
 
 static struct popcorn_node *node;
@@ -200,15 +201,27 @@ static void row_fetch(void)
 struct flow {
 	struct popcorn_async async;
 	struct popcorn_frame *frame;
+	struct flow *next;	/* found no free slot: asks again at the next answer */
 	u8 bounce[PAGE];
 };
 
 static struct flow flows[WINDOW_MAX];
 static u64 flow_pages;
 static u32 flows_open;
+static struct flow *flows_idle;
 static bool flow_on;
 
 static void flow_next(struct flow *f);
+
+static void flow_retry(void)
+{
+	struct flow *f = flows_idle;
+
+	if (f) {
+		flows_idle = f->next;
+		flow_next(f);
+	}
+}
 
 static void flow_done(struct popcorn_done *d)
 {
@@ -220,8 +233,10 @@ static void flow_done(struct popcorn_done *d)
 	if (opt.bounce)
 		memcpy(f->frame->data, f->bounce, PAGE);
 	flow_pages++;
-	if (flow_on)
-		flow_next(f);
+	if (!flow_on)
+		return;
+	flow_next(f);
+	flow_retry();
 }
 
 static void flow_next(struct flow *f)
@@ -233,9 +248,14 @@ static void flow_next(struct flow *f)
 	f->async.frame = opt.bounce ? NULL : f->frame;
 	r = popcorn_request_async(node, 1, class_of(PW_BULK), opt.bounce ? T_COPY : T_PAGE, ask,
 				  ASK, f->bounce, PAGE, TIMEOUT_MS, POPCORN_NOWAIT, &f->async);
-	if (r)
+	if (r == -EAGAIN) {
+		f->next = flows_idle;
+		flows_idle = f;
+	} else if (r) {
 		die("stream", r);
-	flows_open++;
+	} else {
+		flows_open++;
+	}
 }
 
 static void flow_start(void)
@@ -253,6 +273,7 @@ static void flow_start(void)
 static void flow_stop(void)
 {
 	flow_on = false;
+	flows_idle = NULL;
 	while (flows_open)
 		popcorn_poll(node, 1000);
 }
@@ -276,51 +297,51 @@ static void row_stream(void)
 	report(PAGE, ns, n, BATCH, "");
 }
 
-struct sender {
-	pthread_t thread;
-	u64 *ns;
-	u32 n;
-};
+/* All threads send; whoever sends the last message of a batch notes the time. */
+static struct {
+	u64 *when;
+	u32 batches;
+	_Atomic u32 sent;
+} rate;
 
 static void *send_many(void *arg)
 {
-	struct sender *s = arg;
-	u8 buf[PW_PAYLOAD] = { 0 };
-	u32 i, k, warm = s->n / 10;
-	u64 last = now_ns(), t;
+	const u8 buf[PW_PAYLOAD] = { 0 };
+	u32 i;
 	int r;
 
-	for (i = 0; i < warm + s->n; i++, last = t) {
-		for (k = 0; k < BATCH; k++) {
-			r = popcorn_send(node, 1, class_of(opt.class), T_SINK, buf, opt.size, 0);
-			if (r)
-				die("send", r);
-		}
-		t = now_ns();
-		if (i >= warm)
-			s->ns[i - warm] = t - last;
+	(void)arg;
+	while ((i = atomic_fetch_add(&rate.sent, 1)) < (rate.batches + 1) * BATCH) {
+		r = popcorn_send(node, 1, class_of(opt.class), T_SINK, buf, opt.size, 0);
+		if (r)
+			die("send", r);
+		if (i % BATCH == BATCH - 1)
+			rate.when[i / BATCH] = now_ns();
 	}
 	return NULL;
 }
 
 static void row_rate(void)
 {
-	u32 n = opt.iters / BATCH / opt.threads ?: 1, i;
-	struct sender s[THREADS_MAX];
-	u64 *ns = times(n * opt.threads);
+	u32 n = opt.iters / BATCH ?: 1, warm = n / 10, i;
+	pthread_t thread[THREADS_MAX];
 	char more[32] = "";
 
-	for (i = 0; i < opt.threads; i++) {
-		s[i] = (struct sender){ .ns = ns + (size_t)i * n, .n = n };
-		if (i && pthread_create(&s[i].thread, NULL, send_many, &s[i]))
-			die("thread", EAGAIN);
-	}
-	send_many(&s[0]);
+	rate.batches = warm + n;
+	rate.when = times(rate.batches + 1);
 	for (i = 1; i < opt.threads; i++)
-		pthread_join(s[i].thread, NULL);
+		if (pthread_create(&thread[i], NULL, send_many, NULL))
+			die("thread", EAGAIN);
+	send_many(NULL);
+	for (i = 1; i < opt.threads; i++)
+		pthread_join(thread[i], NULL);
+	/* Threads may note neighbouring batches in the wrong order. */
+	qsort(rate.when, rate.batches + 1, sizeof(*rate.when), by_value);
+	for (i = 0; i < n; i++)
+		rate.when[i] = rate.when[warm + i + 1] - rate.when[warm + i];
 	if (opt.threads > 1)
 		snprintf(more, sizeof(more), ", \"threads\": %u", opt.threads);
-	report(opt.size, ns, n * opt.threads, BATCH * opt.threads, more);
+	report(opt.size, rate.when, n, BATCH, more);
 }
 
 /* Pages a second over @ms, with a paced urgent round trip each @pace us if @ns. */
@@ -502,7 +523,8 @@ static void usage(void)
 	       "  --class CLASS      urgent, sync or bulk (default: as the row is used)\n"
 	       "  --iters N          operations that are measured (default 10000)\n"
 	       "  --poll MODE        busy or block (default busy)\n"
-	       "  --window N         pages or messages on their way (default 16)\n"
+	       "  --window N         pages or messages on their way (default 16;\n"
+	       "                     urgent_under_bulk: 32)\n"
 	       "  --threads N        rate: threads that send (default 1)\n"
 	       "  --pace US          urgent_under_bulk: microseconds between round trips (default 50)\n"
 	       "  --ablation WHAT    one-class: all messages in one class;\n"
@@ -612,6 +634,9 @@ static void options(int argc, char **argv)
 		wrong("what is '%s'?", argv[optind + 1]);
 	if (!strcmp(opt.row, "rate") && opt.size > PW_PAYLOAD)
 		wrong("--row rate takes messages of one frame, at most %u bytes", PW_PAYLOAD);
+	/* Saturated: as many pages on their way as there are slots. */
+	if (!opt.window)
+		opt.window = !strcmp(opt.row, "urgent_under_bulk") ? SLOTS : 16;
 	if (opt.class < 0)
 		opt.class = !strcmp(opt.row, "urgent_under_bulk") ? PW_URGENT :
 			    !strcmp(opt.row, "stream") ? PW_BULK : PW_SYNC;
