@@ -140,6 +140,15 @@ void popcorn_slot_put(struct popcorn_link *l, struct pt_slot *s);
 
 /* ------------------------------------------------------------------ msg.c */
 
+/* Somebody who waits for a slot or a one-way entry; in popcorn_link.waiters. */
+struct popcorn_waiter {
+	struct list_head list;
+	u64 since;
+	pid_t pid;
+	u16 type;
+	u8 class;
+};
+
 struct popcorn_type_stats {
 	u64 tx, tx_bytes, rx, rx_bytes;
 };

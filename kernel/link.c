@@ -119,6 +119,7 @@ static struct popcorn_link *link_new(struct popcorn_node *node, u16 peer)
 	l->node = node;
 	l->peer = peer;
 	l->done_tail = &l->done;
+	INIT_LIST_HEAD(&l->waiters);
 	spin_lock_init(&l->lock);
 	INIT_WORK(&l->work, link_work);
 	l->keys.tx = popcorn_zalloc(sizeof(*l->keys.tx), GFP_KERNEL);

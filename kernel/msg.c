@@ -468,13 +468,20 @@ static long room_timeout(const struct popcorn_node *node)
  * Wait until @take has got what it wants under the link's lock, which is held
  * again when this returns. Return: 0, -EINTR, -ETIMEDOUT, -ESHUTDOWN.
  */
-static int wait_room(struct popcorn_link *l, wait_queue_head_t *wq, long left,
-		     bool (*take)(struct popcorn_link *l, void *arg), void *arg)
+static int wait_room(struct popcorn_link *l, wait_queue_head_t *wq, u8 class, u16 type,
+		     long left, bool (*take)(struct popcorn_link *l, void *arg), void *arg)
 	__acquires(&l->lock)
 {
+	struct popcorn_waiter who = {
+		.since = popcorn_now(), .pid = current->pid, .type = type, .class = class,
+	};
 	DEFINE_WAIT(wait);
 	bool got = false;
 	int r = 0;
+
+	spin_lock_bh(&l->lock);
+	list_add_tail(&who.list, &l->waiters);
+	spin_unlock_bh(&l->lock);
 
 	while (!got && !r) {
 		prepare_to_wait_exclusive(wq, &wait, TASK_KILLABLE);
@@ -497,6 +504,7 @@ static int wait_room(struct popcorn_link *l, wait_queue_head_t *wq, long left,
 	if (r)
 		wake_up(wq); /* for the place that we may have been woken for */
 	spin_lock_bh(&l->lock);
+	list_del(&who.list);
 	return r;
 }
 
@@ -556,7 +564,8 @@ int popcorn_send(struct popcorn_node *node, u16 dst, u8 class, u16 type,
 		r = -EAGAIN;
 	if (r == -EAGAIN && !(flags & POPCORN_NOWAIT)) {
 		spin_unlock_bh(&l->lock);
-		r = wait_room(l, &l->lane[class].tx_wait, room_timeout(node), tx_take, &w);
+		r = wait_room(l, &l->lane[class].tx_wait, class, type, room_timeout(node),
+			      tx_take, &w);
 	}
 	if (r) {
 		spin_unlock_bh(&l->lock);
@@ -624,8 +633,8 @@ static int request_start(struct popcorn_node *node, struct popcorn_link *l, u8 c
 		r = -EAGAIN;
 	if (r == -EAGAIN && !(flags & POPCORN_NOWAIT)) {
 		spin_unlock_bh(&l->lock);
-		r = wait_room(l, &l->lane[class].slot_wait, msecs_to_jiffies(timeout_ms),
-			      slot_take, &w);
+		r = wait_room(l, &l->lane[class].slot_wait, class, type,
+			      msecs_to_jiffies(timeout_ms), slot_take, &w);
 	}
 	if (unlikely(r)) {
 		spin_unlock_bh(&l->lock);
@@ -866,8 +875,8 @@ int popcorn_request_pages(struct popcorn_node *node, u16 dst, u8 class, u16 type
 		r = -EAGAIN;
 	if (r == -EAGAIN && !(flags & POPCORN_NOWAIT)) {
 		spin_unlock_bh(&l->lock);
-		r = wait_room(l, &l->lane[class].slot_wait, msecs_to_jiffies(timeout_ms),
-			      slots_take, &w);
+		r = wait_room(l, &l->lane[class].slot_wait, class, type,
+			      msecs_to_jiffies(timeout_ms), slots_take, &w);
 	}
 	if (unlikely(r)) {
 		spin_unlock_bh(&l->lock);

@@ -105,6 +105,7 @@ struct popcorn_lane {
  * @todo:     PT_ACT_* for @work
  * @done:     completions to be called when @lock is dropped
  * @done_tail: their end
+ * @waiters:  who waits for a slot or a one-way entry
  * @keys:     what the peer was told of the pool's remote keys
  * @pt_slots: the core's request slots of all lanes
  * @pt_ans:   the core's answer entries of all lanes
@@ -127,6 +128,7 @@ struct popcorn_link {
 	u32 todo;
 	struct popcorn_done *done;
 	struct popcorn_done **done_tail;
+	struct list_head waiters;
 	struct {
 		struct popcorn_tx *tx;	/* the message that tells them */
 		u64 session;		/* whom they were told */

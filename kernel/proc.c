@@ -179,23 +179,31 @@ static int stat_show(struct seq_file *m, void *v)
 
 /* ------------------------------------------------------------------ waits */
 
-static void show_waits(struct seq_file *m, struct popcorn_link *l, u8 class, u64 now)
+static void show_wait(struct seq_file *m, struct popcorn_link *l, u8 class, u16 type, pid_t pid,
+		      u64 since, u64 now)
 {
+	if (now >= since + LONG_WAIT_MS)
+		seq_printf(m, "%6u %5u %-6s %5u %8d %8llu\n", l->node->pt.id, l->peer,
+			   class_name[class], type, pid, now - since);
+}
+
+static void show_waits(struct seq_file *m, struct popcorn_link *l, u64 now)
+{
+	struct popcorn_waiter *w;
+	u8 c;
 	u16 i;
 
-	for (i = 0; i < l->node->pt.cfg.slots; i++) {
-		struct popcorn_slot ps;
-		u8 state;
+	spin_lock_bh(&l->lock);
+	for (c = 0; c < PW_CLASSES; c++)
+		for (i = 0; i < l->node->pt.cfg.slots; i++) {
+			const struct popcorn_slot *ps = &l->lane[c].slot[i];
 
-		spin_lock_bh(&l->lock);
-		ps = l->lane[class].slot[i];
-		state = l->pt.lane[class].slots[i].state;
-		spin_unlock_bh(&l->lock);
-		if (state != PT_SLOT_WAITING || now - ps.since < LONG_WAIT_MS)
-			continue;
-		seq_printf(m, "%6u %5u %-6s %5u %8d %8llu\n", l->node->pt.id, l->peer,
-			   class_name[class], ps.type, ps.pid, now - ps.since);
-	}
+			if (l->pt.lane[c].slots[i].state == PT_SLOT_WAITING)
+				show_wait(m, l, c, ps->type, ps->pid, ps->since, now);
+		}
+	list_for_each_entry(w, &l->waiters, list)
+		show_wait(m, l, w->class, w->type, w->pid, w->since, now);
+	spin_unlock_bh(&l->lock);
 }
 
 static int waits_show(struct seq_file *m, void *v)
@@ -204,14 +212,12 @@ static int waits_show(struct seq_file *m, void *v)
 	struct popcorn_link *l;
 	u64 now = popcorn_now();
 	unsigned long i;
-	u8 c;
 
 	seq_printf(m, "# node %5s %-6s %5s %8s %8s\n", "peer", "class", "type", "pid", "ms");
 	mutex_lock(&popcorn_nodes_mutex);
 	list_for_each_entry(node, &popcorn_nodes, list)
 		xa_for_each(&node->links, i, l)
-			for (c = 0; c < PW_CLASSES; c++)
-				show_waits(m, l, c, now);
+			show_waits(m, l, now);
 	mutex_unlock(&popcorn_nodes_mutex);
 	return 0;
 }

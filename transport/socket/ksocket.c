@@ -15,7 +15,6 @@
 #include "ksocket.h"
 
 #define PENDING_MAX	64	/* accepted connections that haven't proved themselves */
-#define SHAKE_MS	3000	/* and how long they have for it */
 
 static char *ip;
 module_param(ip, charp, 0444);
@@ -86,7 +85,12 @@ static void conn_release(struct popcorn_conn *c)
 	kfree(k);
 }
 
-static void set_options(struct sock *sk, u8 class)
+static unsigned long shake_bound(const struct popcorn_node *node)
+{
+	return msecs_to_jiffies(node->pt.cfg.connect_ms);
+}
+
+static void set_options(struct sock *sk, u8 class, const struct popcorn_node *node)
 {
 	static const struct {
 		u8 tos;
@@ -98,6 +102,8 @@ static void set_options(struct sock *sk, u8 class)
 	};
 
 	tcp_sock_set_nodelay(sk);
+	/* Its own retransmits get ever rarer: a new session is up sooner than the next. */
+	tcp_sock_set_user_timeout(sk, node->pt.cfg.connect_ms);
 	if (sk->sk_family == AF_INET6)
 		inet6_sk(sk)->tclass = opt[class].tos;
 	else
@@ -134,14 +140,9 @@ static int shake_recv(struct ksock_conn *k, void *buf, size_t len, unsigned long
 	return r < 0 ? r : r ? -EPROTO : -ECONNRESET;
 }
 
-static unsigned long shake_deadline(void)
-{
-	return jiffies + msecs_to_jiffies(SHAKE_MS);
-}
-
 static int initiate(struct ksock_conn *k)
 {
-	unsigned long deadline = shake_deadline();
+	unsigned long bound = shake_bound(k->c.link->node), deadline = jiffies + bound;
 	struct sockaddr_storage ss;
 	struct pt_hs *hs = &k->c.hs;
 	struct pw_welcome welcome;
@@ -149,7 +150,7 @@ static int initiate(struct ksock_conn *k)
 	int r, len;
 
 	len = popcorn_addr_sockaddr(popcorn_peer_addr(k->c.link), popcorn_port(), &ss);
-	k->sock->sk->sk_sndtimeo = msecs_to_jiffies(SHAKE_MS);
+	k->sock->sk->sk_sndtimeo = bound;
 	if (READ_ONCE(k->closing))
 		return -ESTALE;
 	r = kernel_connect(k->sock, (struct sockaddr *)&ss, len, 0);
@@ -184,7 +185,7 @@ static void initiate_work(struct work_struct *work)
 /* Return: 0 if it is the link's now. */
 static int respond(struct ksock_conn *k)
 {
-	unsigned long deadline = shake_deadline();
+	unsigned long deadline = jiffies + shake_bound(k->node);
 	struct sockaddr_storage ss;
 	struct pt_hs *hs = &k->c.hs;
 	struct pw_hello hello;
@@ -209,7 +210,7 @@ static int respond(struct ksock_conn *k)
 		r = shake_send(k, &hs->welcome, sizeof(hs->welcome)) ?: r;
 	if (r)
 		return r;
-	set_options(k->sock->sk, k->c.class);
+	set_options(k->sock->sk, k->c.class, k->node);
 	r = shake_recv(k, &proof, sizeof(proof), deadline);
 	if (r)
 		return r;
@@ -263,7 +264,7 @@ static int ksock_connect(struct popcorn_link *link, u8 class)
 	if (r)
 		goto release;
 	sock->sk->sk_allocation = GFP_NOFS;
-	set_options(sock->sk, class);
+	set_options(sock->sk, class, link->node);
 	r = -ENOMEM;
 	k = conn_new(sock, NULL, link, class, initiate_work);
 	if (!k)
@@ -315,7 +316,7 @@ static void accept_work(struct work_struct *work)
 			continue;
 		}
 		sk->sk_allocation = GFP_NOFS;
-		sk->sk_sndtimeo = msecs_to_jiffies(SHAKE_MS);
+		sk->sk_sndtimeo = shake_bound(ls->node);
 		queue_work(shake_wq, &k->shake);
 	}
 }
