@@ -19,7 +19,7 @@ static const char usage[] =
 "\n"
 "  peers         all nodes: id, address, state and transport; * is a node of this kernel\n"
 "  stat [-j]     what was sent and received, by peer, class and message type\n"
-"  waits         who has waited for an answer for more than a second: peer, type, pid\n"
+"  waits         who has waited for a peer for more than a second: peer, type, pid\n"
 "  doctor [-j]   check modules, signing, nodes, RDMA device, MTU, firewall, key, clock, memory,\n"
 "                and say what mends what is wrong\n"
 "\n"
