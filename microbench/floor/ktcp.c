@@ -216,8 +216,10 @@ static int server_start(void)
 	}
 	server = kthread_run(server_thread, NULL, "floor_tcp");
 	err = PTR_ERR_OR_ZERO(server);
-	if (!err)
+	if (!err) {
+		sched_set_fifo_low(server);	/* as the node's thread in popcorn.ko */
 		return 0;
+	}
 release:
 	sock_release(listener);
 	return err;

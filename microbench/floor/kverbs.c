@@ -256,6 +256,7 @@ static int server_start(void)
 	server = kthread_run(server_thread, NULL, "floor_verbs");
 	if (IS_ERR(server))
 		return PTR_ERR(server);
+	sched_set_fifo_low(server);	/* as the node's thread in popcorn.ko */
 	id = rdma_create_id(&init_net, server_event, NULL, RDMA_PS_TCP, IB_QPT_RC);
 	if (IS_ERR(id)) {
 		err = PTR_ERR(id);

@@ -48,10 +48,16 @@ static void kv_reg_done(struct ib_cq *cq, struct ib_wc *wc)
 
 static int kv_post(struct kv_end *end, struct ib_send_wr *wr)
 {
+	int err;
+
 	wr->wr_cqe = &end->tx_cqe;
 	wr->num_sge = 1;
 	wr->send_flags = ++end->sent % KV_SIGNAL ? 0 : IB_SEND_SIGNALED;
-	return ib_post_send(end->id->qp, wr, NULL);
+	/* A software device then works in this context, not in ksoftirqd's. */
+	local_bh_disable();
+	err = ib_post_send(end->id->qp, wr, NULL);
+	local_bh_enable();
+	return err;
 }
 
 static int kv_send(struct kfloor_chan *c)
