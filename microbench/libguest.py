@@ -5,6 +5,7 @@ import contextlib
 import subprocess
 import sys
 
+import libplan
 from libresult import TOP, ResultError
 
 sys.path.insert(0, str(TOP / "cluster"))
@@ -68,7 +69,12 @@ def build(kernel, arch):
 @contextlib.contextmanager
 def place(spec, args, need_ours):
     import popcluster
-    build(args.kernel, spec.arch)
+    try:
+        build(args.kernel, spec.arch)
+    except ResultError as e:
+        if need_ours:
+            raise
+        libplan.complain(f"{e}: using the floors that were built before")
     errors = (popcluster.ClusterError, OSError)
     options = dict(kernel=args.kernel, arch=spec.arch, mem=512)
     if spec.kind == "icount":

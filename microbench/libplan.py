@@ -64,7 +64,7 @@ def plan(kind, quick):
     if kind == "icount":
         return Plan(cases, 1 if quick else 3, 200, 1000 if quick else 2000, counts=True)
     if kind == "local":
-        return Plan(cases, 5 if quick else 11, 1000 if quick else 2000, 2000 if quick else 10000)
+        return Plan(cases, 5 if quick else 9, 500 if quick else 1000, 2000 if quick else 5000)
     return Plan(cases, 3 if quick else 7, 100, 300 if quick else 1000)
 
 
