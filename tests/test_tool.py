@@ -162,6 +162,8 @@ def test_doctor_without_anything(root):
 def test_doctor_other_kernel(root):
     root.write("/proc/sys/kernel/osrelease", "6.6.1\n")
     assert root.doctor()[0]["kernel"][0][0] == "warn"
+    (root.path / f"usr/src/popcorn-rdma-{VERSION}").mkdir(parents=True)
+    assert root.doctor()[0]["modules"][0][2].startswith("boot Debian's 6.1 or 6.12")
 
 
 def test_doctor_missing_headers_and_build(root):

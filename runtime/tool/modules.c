@@ -87,13 +87,19 @@ long number(const char *module, const char *name, long dflt)
 	return n;
 }
 
+#define BOOT	"boot Debian's 6.1 or 6.12 (apt install linux-image-amd64, or -arm64)"
+
+static bool supported(const char *r)
+{
+	return !strncmp(r, "6.1.", 4) || !strncmp(r, "6.12.", 5);
+}
+
 void check_kernel(void)
 {
 	char *r = release();
 
-	if (strncmp(r, "6.1.", 4) && strncmp(r, "6.12.", 5))
-		verdict(WARN, "kernel", "boot Debian's 6.1 or 6.12 (apt install linux-image-amd64)",
-			"%s: the modules are made for 6.1 and 6.12", r);
+	if (!supported(r))
+		verdict(WARN, "kernel", BOOT, "%s: the modules are made for 6.1 and 6.12", r);
 	else
 		verdict(OK, "kernel", NULL, "%s", r);
 	free(r);
@@ -134,6 +140,8 @@ static void check_installed(const char *m, enum level missing)
 	if (!dep || !strstr(dep, file)) {
 		if (!each_name("/usr/src", is_source, NULL))
 			mend = xprintf("make install, in the source tree");
+		else if (!supported(r))
+			mend = xprintf(BOOT);
 		else if (!exists("/lib/modules/%s/build", r))
 			mend = xprintf("apt install linux-headers-%s; dkms autoinstall", r);
 		else
