@@ -24,9 +24,9 @@ def sim(*args, program=SIM, timeout=280):
                           capture_output=True, text=True, timeout=timeout)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_random_faults():
-    r = sim("--seeds", f"1-{SEEDS}", timeout=580)
+    r = sim("--seeds", f"1-{SEEDS}", timeout=880)
     assert r.returncode == 0, r.stdout + r.stderr
     assert r.stdout.endswith(f"{SEEDS} seeds, 0 failed\n")
 
@@ -37,9 +37,9 @@ def test_200_nodes():
     assert ": 200 nodes" in r.stdout
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_random_faults_with_sanitizers():
-    r = sim("--seeds", "2001-2040", program=f"{SIM}-san", timeout=580)
+    r = sim("--seeds", "2001-2040", program=f"{SIM}-san", timeout=880)
     assert r.returncode == 0, r.stdout + r.stderr
 
 

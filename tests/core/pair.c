@@ -4,6 +4,7 @@
  */
 #include "pair.h"
 
+jmp_buf tap_out;
 u8 pair_key[2];
 
 /* Keyed, and every input bit matters: enough to tell right proofs from wrong ones. */
@@ -60,6 +61,7 @@ static void side_init(struct pair *p, int i, const struct pt_cfg *cfg)
 	s->node.arch = PW_ARCH_X86_64;
 	s->node.page_shift = 12;
 	s->node.cpu[0] = 0x1234 + i;
+	CHECK(PW_CLASSES * cfg->slots <= sizeof(s->text_of) / sizeof(s->text_of[0]));
 	s->slots = calloc(PW_CLASSES * cfg->slots, sizeof(*s->slots));
 	s->ans = calloc(PW_CLASSES * cfg->slots, sizeof(*s->ans));
 	pt_link_init(&s->l, &s->node, !i, s->slots, s->ans);
@@ -247,6 +249,8 @@ void pair_settle(struct pair *p)
 					more = true;
 				}
 	}
+	side_sane(&p->s[0]);
+	side_sane(&p->s[1]);
 }
 
 void pair_tick(struct pair *p, u64 ms)
@@ -344,6 +348,73 @@ static void fv_free(void **fv)
 	free(fv);
 }
 
+/*
+ * What must hold of a side between any two calls, whoever its peer is: every
+ * thing is in one place, every number within what was allowed.
+ */
+void side_sane(struct side *s)
+{
+	const struct pt_cfg *cfg = &s->node.cfg;
+	int c, i, q;
+
+	CHECK(s->l.state < PT_LINK_STATES);
+	CHECK(!s->l.tx_open || s->l.state == PT_LINK_UP);
+	CHECK(!s->l.leased || s->l.lease_end);
+	for (c = 0; c < PW_CLASSES; c++) {
+		struct pt_lane *la = &s->l.lane[c];
+		struct pt_queue *queue[] = { &la->sent, &la->ansq, &la->msgq, &la->done };
+		u32 used = 0, units = 0, unused = 0, last = la->tx_acked;
+		bool cur = !la->cur;
+		struct pt_slot *slot;
+
+		for (q = 0; q < 4; q++) {
+			struct pt_tx **p = &queue[q]->head;
+
+			for (; *p; p = &(*p)->next) {
+				CHECK((*p)->state == (q == 0 ? PT_TX_SENT : q == 3 ? PT_TX_FREE :
+						      PT_TX_QUEUED));
+				if (q)
+					continue;
+				CHECK(pt_after(pt_tx_last(*p), last));
+				CHECK(!pt_after((*p)->seq, last + 1));
+				last = pt_tx_last(*p);
+				CHECK((*p)->sent <= (*p)->frames);
+				cur |= *p == la->cur;
+			}
+			CHECK(p == queue[q]->tail);
+		}
+		CHECK(cur);
+		CHECK_EQ(last, la->tx_seq);
+		CHECK(!pt_after(la->tx_acked, la->tx_posted));
+		CHECK(!pt_after(la->tx_posted, la->tx_seq));
+		CHECK(!pt_after(la->crd_used, la->crd_limit));
+		CHECK(!pt_after(la->crd_rx, la->crd_told));
+		CHECK(!pt_after(la->crd_told, la->crd_grant));
+		CHECK(la->crd_grant - la->crd_rx <= cfg->window);
+		CHECK(!la->rx_frag || la->rx_frag < la->rx_frags);
+		for (i = 0; i < cfg->slots; i++) {
+			slot = &la->slots[i];
+			CHECK(slot->index == i);
+			if (slot->state != PT_SLOT_FREE) {
+				used++;
+				units += slot->units;
+			}
+			CHECK(slot->state != PT_SLOT_FREE || slot->tx.state == PT_TX_FREE);
+			CHECK(slot->state != PT_SLOT_DONE || slot->tx.state == PT_TX_FREE);
+			CHECK(slot->ans_len <= slot->ans_max);
+			CHECK(la->ans[i].state != PT_ANS_OPEN ||
+			      la->ans[i].tx.state == PT_TX_FREE);
+		}
+		for (slot = la->slot_free; slot; slot = slot->next) {
+			CHECK_EQ(slot->state, PT_SLOT_FREE);
+			unused++;
+		}
+		CHECK_EQ(used, la->slots_used);
+		CHECK_EQ(used + unused, cfg->slots);
+		CHECK_EQ(units + la->prepaid, cfg->prepaid);
+	}
+}
+
 struct pt_tx *msg_new(u32 len, u8 byte)
 {
 	struct pt_tx *tx = calloc(1, sizeof(*tx));
@@ -368,7 +439,7 @@ struct pt_slot *pair_ask(struct pair *p, int i, int class, u32 len, u32 ans_max,
 		return NULL;
 	s->tx.fv = fv_new(len, 'r');
 	s->ans = calloc(1, ans_max + 1);
-	s->ctx = s->ans;
+	p->s[i].text_of[s - p->s[i].slots] = s->ans;
 	CHECK_EQ(pt_slot_send(la, s, 100 + s->index, len, deadline), 0);
 	side_act(p, i);
 	return s;
@@ -389,12 +460,34 @@ struct pt_slot *pair_ask_page(struct pair *p, int i, int class, u32 frame, void 
 	return s;
 }
 
+/* Several pages with one request. Return: how many slots could be had. */
+u32 pair_ask_pages(struct pair *p, int i, int class, u32 n, u16 type, u32 frame, void *page,
+		   struct pt_slot **s)
+{
+	struct pt_lane *la = &p->s[i].l.lane[class];
+	u32 k;
+
+	for (k = 0; k < n; k++) {
+		s[k] = pt_slot_get(la, 0);
+		if (!s[k])
+			break;
+		s[k]->frame = frame + k;
+		s[k]->page = page;
+		s[k]->tx.fv = fv_new(k ? 0 : n * sizeof(struct pw_want), 0);
+	}
+	if (k)
+		CHECK_EQ(pt_slots_send(la, s, k, type, k * sizeof(struct pw_want), ~0ull), 0);
+	side_act(p, i);
+	return k;
+}
+
 /* The slot's request buffers live as long as the slot is in use. */
 void slot_release(struct pair *p, int i, int class, struct pt_slot *s)
 {
 	fv_free(s->tx.fv);
 	s->tx.fv = NULL;
-	free(s->ctx);
+	free(p->s[i].text_of[s - p->s[i].slots]);
+	p->s[i].text_of[s - p->s[i].slots] = NULL;
 	pt_slot_put(&p->s[i].l.lane[class], s);
 	side_act(p, i);
 }

@@ -24,6 +24,7 @@ struct side {
 	struct pt_link l;
 	struct pt_slot *slots;
 	struct pt_ans *ans;
+	void *text_of[64];		/* where slots' answers go */
 	struct pt_hs hs[PW_CLASSES];
 	struct wire_frame wire[PW_CLASSES][WIRE_MAX];	/* sent, not arrived */
 	u32 head[PW_CLASSES], tail[PW_CLASSES];
@@ -70,6 +71,9 @@ struct pt_tx *msg_new(u32 len, u8 byte);
 void msg_free(struct pt_tx *tx);
 struct pt_slot *pair_ask(struct pair *p, int i, int class, u32 len, u32 ans_max, u64 deadline);
 struct pt_slot *pair_ask_page(struct pair *p, int i, int class, u32 frame, void *page);
+u32 pair_ask_pages(struct pair *p, int i, int class, u32 n, u16 type, u32 frame, void *page,
+		   struct pt_slot **s);
+void side_sane(struct side *s);
 int pair_answer(struct pair *p, int i, int class, const struct pt_event *ev, int status,
 		u32 len, u8 byte);
 void slot_release(struct pair *p, int i, int class, struct pt_slot *s);

@@ -27,7 +27,7 @@ static void fill(u8 *buf, u32 len, u64 key)
 	}
 }
 
-static bool matches(const u8 *buf, u32 len, u64 key)
+static bool matches(const u8 *buf, u32 from, u32 len, u64 key)
 {
 	u64 x = sim_mix(key);
 	u32 i;
@@ -35,7 +35,7 @@ static bool matches(const u8 *buf, u32 len, u64 key)
 	for (i = 0; i < len; i++) {
 		if (!(i & 7))
 			x = x * 6364136223846793005ull + 1442695040888963407ull;
-		if (buf[i] != (u8)(x >> (8 * (i & 7))))
+		if (i >= from && buf[i] != (u8)(x >> (8 * (i & 7))))
 			return false;
 	}
 	return true;
@@ -95,8 +95,12 @@ static u32 some_len(struct sim *s, u32 max)
 
 void msg_put(struct sim *s, struct msg *m)
 {
+	u32 i;
+
 	if (--m->refs)
 		return;
+	for (i = 1; i < m->batch_n; i++)
+		msg_put(s, m->batch[i]);
 	fv_free(s, m->fv);
 	sim_free(s, m->ans);
 	sim_free(s, m);
@@ -215,7 +219,7 @@ static void looks(struct sim *s, struct slink *sl, struct pt_slot *slot, struct 
 		s->st.pages++;
 	} else if (!slot->status) {
 		if (slot->ans_len != m->ans_len ||
-		    !matches(m->ans, m->ans_len, m->id ^ ANS_SALT))
+		    !matches(m->ans, 0, m->ans_len, m->id ^ ANS_SALT))
 			sim_fail(s, "node %u: request %llu got a wrong answer", sl->n->id,
 				 (unsigned long long)m->id);
 	}
@@ -322,35 +326,46 @@ static void killed(struct sim *s, void *arg, u64 unused)
 	msg_put(s, m);
 }
 
-static void ask(struct sim *s, struct slink *sl, u8 class, bool page)
+static void kill_later(struct sim *s, struct msg *m)
 {
-	struct pt_lane *la = &sl->l.lane[class];
-	struct pt_slot *slot;
-	struct msg *m;
-	u32 ans_max;
+	if (sim_chance(s, 50))
+		sim_at(s, s->now + sim_spread(s, 0, 50 * MS), killed, msg_get(m), 0);
+}
 
-	page &= class != PW_URGENT;
-	ans_max = page ? 0 : some_len(s, PW_MSG_MAX);
-	if (page && !sl->n->frames_free)
-		return;
-	slot = pt_slot_get(la, ans_max);
-	if (!slot)
-		return;
-	m = msg_new(s, sl, class, PW_REQ, some_len(s, PW_MSG_MAX));
+static struct msg *ask_one(struct sim *s, struct slink *sl, u8 class, struct pt_slot *slot,
+			   u32 ans_max, u32 len)
+{
+	struct msg *m = msg_new(s, sl, class, PW_REQ, len);
+
 	m->ans_max = ans_max;
 	m->ans = sim_alloc(s, ans_max + 1);
 	m->slot = slot;
-	m->deadline = sim_chance(s, 300) ? FOREVER :
-		      node_ms(sl->n) + sim_spread(s, 1, 2 * sl->n->pn.cfg.dead_ms);
+	m->index = slot->index;
+	m->gen = slot->gen;
 	slot->tx.fv = m->fv;
 	slot->ans = m->ans;
 	slot->ctx = m;
-	if (page) {
-		m->frame = frame_take(sl->n, m);
-		slot->frame = m->frame;
-		slot->page = &sl->n->frame[m->frame];
-	}
 	sl->req[class][slot->index] = m;
+	return m;
+}
+
+static u64 some_deadline(struct sim *s, struct snode *n)
+{
+	return sim_chance(s, 300) ? FOREVER :
+	       node_ms(n) + sim_spread(s, 1, 2 * n->pn.cfg.dead_ms);
+}
+
+static void ask(struct sim *s, struct slink *sl, u8 class)
+{
+	struct pt_lane *la = &sl->l.lane[class];
+	u32 ans_max = some_len(s, PW_MSG_MAX);
+	struct pt_slot *slot = pt_slot_get(la, ans_max);
+	struct msg *m;
+
+	if (!slot)
+		return;
+	m = ask_one(s, sl, class, slot, ans_max, some_len(s, PW_MSG_MAX));
+	m->deadline = some_deadline(s, sl->n);
 	if (pt_slot_send(la, slot, m->type, m->len, m->deadline)) {
 		request_over(s, sl, slot, m);
 		return;
@@ -358,8 +373,54 @@ static void ask(struct sim *s, struct slink *sl, u8 class, bool page)
 	s->st.asked++;
 	m->waiting = true;
 	stream_add(s, sl, m);
-	if (sim_chance(s, 50))
-		sim_at(s, s->now + sim_spread(s, 0, 50 * MS), killed, msg_get(m), 0);
+	kill_later(s, m);
+	eng_act(s, sl);
+}
+
+/* One page, or several with one request. */
+static void ask_pages(struct sim *s, struct slink *sl, u8 class)
+{
+	struct pt_lane *la = &sl->l.lane[class];
+	bool many = sim_chance(s, 300);
+	u32 want = many ? 1 + sim_below(s, BATCH_MAX) : 1, n, i;
+	struct pt_slot *slot[BATCH_MAX];
+	struct msg *m[BATCH_MAX];
+	u32 len = some_len(s, PW_MSG_MAX);
+	u64 deadline = some_deadline(s, sl->n);
+	int r;
+
+	if (many)
+		len = len % 3000 + want * sizeof(struct pw_want);
+	for (n = 0; n < want && sl->n->frames_free; n++) {
+		slot[n] = pt_slot_get(la, 0);
+		if (!slot[n])
+			break;
+		m[n] = ask_one(s, sl, class, slot[n], 0, n ? 0 : len);
+		m[n]->deadline = deadline;
+		m[n]->frame = frame_take(sl->n, m[n]);
+		slot[n]->frame = m[n]->frame;
+		slot[n]->page = &sl->n->frame[m[n]->frame];
+	}
+	if (!n)
+		return;
+	if (many)
+		r = pt_slots_send(la, slot, n, m[0]->type, len, deadline);
+	else
+		r = pt_slot_send(la, slot[0], m[0]->type, len, deadline);
+	if (r) {
+		for (i = 0; i < n; i++)
+			request_over(s, sl, slot[i], m[i]);
+		return;
+	}
+	stream_add(s, sl, m[0]);
+	for (i = 0; i < n; i++) {
+		s->st.asked++;
+		m[i]->waiting = true;
+		m[i]->st = m[0]->st;
+		if (many)
+			m[0]->batch[m[0]->batch_n++] = i ? msg_get(m[i]) : m[0];
+		kill_later(s, m[i]);
+	}
 	eng_act(s, sl);
 }
 
@@ -404,9 +465,9 @@ void load_keys(struct sim *s, struct slink *sl)
 
 /**
  * struct task - a message in a handler's hands
- * @m:    truth
- * @ev:   as the core gave it
- * @done: bit 0 answered, bit 1 consumed
+ * @m:        truth
+ * @ev:       as the core gave it, or a page's part of it
+ * @consumed: its receives aren't this task's to give back
  */
 struct task {
 	struct snode *n;
@@ -454,12 +515,11 @@ void load_message(struct sim *s, struct slink *sl, u8 class, struct msg *m,
 {
 	struct task *t;
 	u64 delay;
+	u32 i;
 
-	if (ev->kind != m->kind || ev->type != m->type || !matches(buf, m->len, m->id ^ MSG_SALT))
+	if (ev->kind != m->kind || ev->type != m->type || !matches(buf, ev->wants * sizeof(struct pw_want), m->len, m->id ^ MSG_SALT))
 		sim_fail(s, "node %u: message %llu arrived changed", sl->n->id,
 			 (unsigned long long)m->id);
-	sim_free(s, buf);
-	msg_get(m);
 	check_delivery(s, sl, m);
 	if (s->bug == BUG_DUP_DELIVER && sim_chance(s, 10))
 		check_delivery(s, sl, m);
@@ -469,18 +529,48 @@ void load_message(struct sim *s, struct slink *sl, u8 class, struct msg *m,
 			sl->l.actions |= PT_ACT_TX_ALL;
 		}
 		eng_consume(s, sl, class, ev->frames, ev->life);
-		msg_put(s, m);
+		sim_free(s, buf);
 		return;
 	}
-	t = sim_alloc(s, sizeof(*t));
-	t->n = sl->n;
-	t->boot = sl->n->boot;
-	t->peer = sl->l.peer;
-	t->class = class;
-	t->m = m;
-	t->ev = *ev;
-	delay = sim_chance(s, 20) ? sim_spread(s, 0, 300 * MS) : sim_spread(s, 0, 200 * US);
-	sim_at(s, s->now + delay, work, t, 0);
+	for (i = 0; i < (ev->wants ? ev->wants : 1); i++) {
+		t = sim_alloc(s, sizeof(*t));
+		t->n = sl->n;
+		t->boot = sl->n->boot;
+		t->peer = sl->l.peer;
+		t->class = class;
+		t->ev = *ev;
+		t->m = m;
+		t->consumed = i > 0;
+		if (ev->wants) {
+			t->m = m->batch[i];
+			t->m->delivered = true;
+			t->ev.aslot = t->m->index;
+			t->ev.gen = t->m->gen;
+		}
+		msg_get(t->m);
+		delay = sim_chance(s, 20) ? sim_spread(s, 0, 300 * MS) :
+			sim_spread(s, 0, 200 * US);
+		sim_at(s, s->now + delay, work, t, 0);
+	}
+	sim_free(s, buf);
+}
+
+/* The truth about page @i of a request; @w is what the frame says about it. */
+struct msg *load_wanted(struct sim *s, struct slink *sl, struct msg *m,
+			const struct pt_event *ev, const u8 *buf, u32 i, struct pw_want *w)
+{
+	struct msg *b;
+
+	memcpy(w, buf + i * sizeof(*w), sizeof(*w));
+	if (ev->wants != m->batch_n)
+		sim_fail(s, "node %u: request %llu is for %u pages, not %u", sl->n->id,
+			 (unsigned long long)m->id, m->batch_n, ev->wants);
+	b = m->batch[i];
+	if (le32_to_cpu(w->frame) != (u32)b->frame || le16_to_cpu(w->slot) != b->index ||
+	    le16_to_cpu(w->gen) != b->gen)
+		sim_fail(s, "node %u: request %llu names another page", sl->n->id,
+			 (unsigned long long)b->id);
+	return b;
 }
 
 static void answer(struct sim *s, struct slink *sl, struct task *t)
@@ -542,7 +632,7 @@ static void work(struct sim *s, void *arg, u64 unused)
 		eng_consume(s, sl, t->class, t->ev.frames, t->ev.life);
 	if (t->ev.what == PT_EV_REQ)
 		answer(s, sl, t);
-	if (!first)
+	if (!first && !t->consumed)
 		eng_consume(s, sl, t->class, t->ev.frames, t->ev.life);
 	eng_act(s, sl);
 	msg_put(s, t->m);
@@ -651,10 +741,10 @@ static void act(struct sim *s, void *arg, u64 boot)
 		break;
 	case 3:
 	case 4:
-		ask(s, sl, class, false);
+		ask(s, sl, class);
 		break;
 	default:
-		ask(s, sl, class, true);
+		ask_pages(s, sl, class == PW_URGENT ? PW_SYNC : class);
 	}
 	sim_at(s, s->now + sim_spread(s, 1, 2 * s->think), act, arg, boot);
 }

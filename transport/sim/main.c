@@ -79,7 +79,7 @@ static void draw_config(struct sim *s)
 	if (!s->n)
 		s->n = kind < 90 ? 2 + sim_below(s, 9) : kind < 98 ? 11 + sim_below(s, 30) : 200;
 	if (!s->time)
-		s->time = s->n >= 100 ? 1 * SEC : s->n > 10 ? 2 * SEC : 4 * SEC;
+		s->time = s->n >= 100 ? 1 * SEC : s->n > 10 ? 2 * SEC : 3 * SEC;
 	s->cfg.window = PW_FRAMES_MAX + sim_below(s, 32);
 	s->cfg.slots = 4 + sim_below(s, 29);
 	s->cfg.prepaid = 32 + sim_below(s, 16);
@@ -254,7 +254,7 @@ static u32 parse_faults(char *list)
 	return set;
 }
 
-static int run_one(const struct sim *conf, u64 seed, const char *args, bool faults_given)
+static void run_one(const struct sim *conf, u64 seed, const char *args, bool faults_given)
 {
 	struct sim s = *conf;
 
@@ -269,7 +269,6 @@ static int run_one(const struct sim *conf, u64 seed, const char *args, bool faul
 	if (conf->verbose >= 0)
 		report(&s);
 	alarm(0);
-	return 0;
 }
 
 /* Each seed in a process of its own: one that crashes or hangs is one that fails. */
@@ -414,8 +413,11 @@ int main(int argc, char **argv)
 	}
 	if (optind < argc)
 		bad("what is", argv[optind]);
-	if (!many)
-		return run_one(&conf, from, args, faults_given);
+	if (!many) {
+		run_one(&conf, from, args, faults_given);
+		fflush(stdout);
+		_exit(0);
+	}
 	conf.verbose--;
 	return run_many(&conf, from, to, jobs, args, faults_given);
 }

@@ -545,6 +545,25 @@ static void rx_initiator(struct sim *s, struct conn *c, struct pkt *p)
 	eng_act(s, sl);
 }
 
+/* Remember which requests the core's answers will be to. */
+static void serve(struct sim *s, struct slink *sl, u8 class, struct msg *m,
+		  const struct pt_event *ev)
+{
+	u16 slot = ev->aslot;
+	struct pw_want w;
+	u32 i = 0;
+
+	do {
+		if (ev->wants) {
+			m = load_wanted(s, sl, sl->rx_msg[class], ev, sl->rx[class], i, &w);
+			slot = le16_to_cpu(w.slot);
+		}
+		if (sl->serving[class][slot])
+			msg_put(s, sl->serving[class][slot]);
+		sl->serving[class][slot] = msg_get(m);
+	} while (++i < ev->wants);
+}
+
 static void rx_frame(struct sim *s, struct conn *c, int i, struct pkt *p)
 {
 	struct end *e = &c->e[i];
@@ -598,11 +617,8 @@ static void rx_frame(struct sim *s, struct conn *c, int i, struct pkt *p)
 		if (sl->rx_len[c->class] != ev.total || ev.total != m->len)
 			sim_fail(s, "node %u: message %llu has %u bytes of %u", e->id,
 				 (unsigned long long)m->id, ev.total, m->len);
-		if (ev.what == PT_EV_REQ) {
-			if (sl->serving[c->class][ev.aslot])
-				msg_put(s, sl->serving[c->class][ev.aslot]);
-			sl->serving[c->class][ev.aslot] = msg_get(m);
-		}
+		if (ev.what == PT_EV_REQ)
+			serve(s, sl, c->class, m, &ev);
 		{
 			u8 *buf = sl->rx[c->class];
 

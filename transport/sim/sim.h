@@ -118,6 +118,8 @@ struct stream {
 	struct msg *head, **tail;
 };
 
+#define BATCH_MAX	6
+
 enum msg_state { M_SENT, M_WITHDRAWN, M_OVER };
 
 /**
@@ -131,6 +133,7 @@ enum msg_state { M_SENT, M_WITHDRAWN, M_OVER };
  * @buf:       payload's frame buffers
  * @sl, @boot: sender's link, and the sender's boot that it belongs to
  * @frame:     page request: frame index, else -1
+ * @batch:     requests for a page that this one carries; itself is the first
  * @status:    what the waiter got
  * @waiting:   somebody waits for the answer
  */
@@ -148,7 +151,10 @@ struct msg {
 	struct slink *sl;
 	u32 boot;
 	struct pt_slot *slot;
+	u16 index, gen;
 	int frame;
+	u8 batch_n;
+	struct msg *batch[BATCH_MAX];
 	u32 ans_max, ans_len;
 	s32 ans_status;
 	u8 *ans;
@@ -328,6 +334,8 @@ void load_reaped(struct sim *s, struct slink *sl, u8 class, struct pt_tx *tx);
 void load_crashed(struct sim *s, struct slink *sl);
 void load_quiet(struct sim *s, bool healed);
 void load_page_tag(u64 id, u64 w[PAGE_WORDS]);
+struct msg *load_wanted(struct sim *s, struct slink *sl, struct msg *m,
+			const struct pt_event *ev, const u8 *buf, u32 i, struct pw_want *w);
 void msg_put(struct sim *s, struct msg *m);
 
 static inline struct msg *msg_get(struct msg *m)
