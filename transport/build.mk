@@ -48,3 +48,24 @@ $(PT_TEST_BIN): build/bin/core-%: tests/core/%.c tests/core/pair.c tests/core/pa
 .PHONY: core-tests
 core-tests: $(PT_TEST_BIN)
 all: core-tests
+
+# Fuzzers. `make fuzz FUZZ_SECONDS=60` runs each for so long, beginning with the corpus.
+
+FUZZ := frames handshake events
+FUZZ_SECONDS ?= 60
+FUZZ_BIN := $(addprefix build/bin/fuzz_,$(FUZZ))
+FUZZ_CC := clang-19
+FUZZ_FLAGS := -DTAP_ABORT -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
+
+$(FUZZ_BIN): build/bin/%: tests/fuzz/%.c tests/fuzz/fuzz.h tests/core/pair.c tests/core/pair.h tests/core/tap.h $(PT_CORE_SRC) $(PT_HDR) transport/build.mk
+	@mkdir -p $(@D)
+	$(FUZZ_CC) $(PT_CFLAGS) $(FUZZ_FLAGS) -o $@ $< tests/core/pair.c $(PT_CORE_SRC)
+
+.PHONY: fuzzers fuzz
+fuzzers: $(FUZZ_BIN)
+all: fuzzers
+fuzz: $(FUZZ:%=fuzz-run-%)
+fuzz-run-%: build/bin/fuzz_%
+	@mkdir -p build/fuzz/$*
+	$< -max_total_time=$(FUZZ_SECONDS) -timeout=10 -max_len=4096 -print_final_stats=1 \
+		-artifact_prefix=build/fuzz/$*- build/fuzz/$* tests/fuzz/corpus/$*

@@ -415,6 +415,11 @@ void side_sane(struct side *s)
 	}
 }
 
+void **msg_buffers(u32 len)
+{
+	return fv_new(len, 'b');
+}
+
 struct pt_tx *msg_new(u32 len, u8 byte)
 {
 	struct pt_tx *tx = calloc(1, sizeof(*tx));

@@ -11,7 +11,7 @@
 #include "../../transport/core/lane.h"
 
 #define PAGE		4096
-#define WIRE_MAX	1024
+#define WIRE_MAX	256
 
 struct wire_frame {
 	struct pt_out out;
@@ -67,6 +67,7 @@ void pair_cut(struct pair *p);			/* both fault and drain; frames are lost */
 void pair_lose(struct pair *p, int from);	/* what it has sent */
 void pair_lose_lane(struct pair *p, int from, int class);
 
+void **msg_buffers(u32 len);
 struct pt_tx *msg_new(u32 len, u8 byte);
 void msg_free(struct pt_tx *tx);
 struct pt_slot *pair_ask(struct pair *p, int i, int class, u32 len, u32 ans_max, u64 deadline);
