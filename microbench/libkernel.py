@@ -102,15 +102,13 @@ class Tool:
                 return f"no {self.program} on {node.name}"
         return None
 
-    def pair(self, server, client, up):
-        """Start the server, wait until it listens (the command up), run the client."""
+    def pair(self, server, client, limit=LIMIT):
+        """Start the server, give it time to listen, run the client."""
         a, b = self.place.nodes[0], self.place.nodes[-1 if self.place.one else 1]
-        limit = f"timeout {LIMIT} "
-        b.sh(f"{limit}{server} >/tmp/{self.program}.log 2>&1 </dev/null & echo $! "
-             f">/tmp/{self.program}.pid; for i in 1 2 3 4 5 6 7 8 9 10; do {up} && break; "
-             "sleep 0.3; done", 30)
+        b.sh(f"timeout {limit} {server} >/tmp/{self.program}.log 2>&1 </dev/null & echo $! "
+             f">/tmp/{self.program}.pid; sleep 1", 30)
         try:
-            return a.sh(limit + client, LIMIT + 10)
+            return a.sh(f"timeout {limit} {client}", limit + 10)
         finally:
             b.sh(f"kill $(cat /tmp/{self.program}.pid) 2>/dev/null; true", 20)
 
@@ -126,7 +124,7 @@ class UserVerbs(Tool):
                f"--window {window}"
         target = self.place.addresses[1]
         out = self.place.nodes[0].sh(f"timeout {LIMIT} {args} {target},{target}", LIMIT + 10) \
-            if self.place.one else self.pair(args, f"{args} {target}", "sleep 1; true")
+            if self.place.one else self.pair(args, f"{args} {target}")
         return libfloor.only(libfloor.lines(out, self.program), self.program)
 
 
@@ -136,10 +134,18 @@ class Perftest(Tool):
     rows = ("rtt",)
     name, program = "ib_send_lat", "ib_send_lat"
 
-    def run(self, row, size, iters, window):
+    def missing(self):
+        try:    # rxe of Linux 6.12 overruns its completion queue and hangs
+            return super().missing() or (self.once(64, 100, 20) and None)
+        except ResultError as e:
+            return f"it doesn't run there ({e})"
+
+    def once(self, size, iters, limit):
         args = f"ib_send_lat {self.place.perftest} -e -F -s {size} -n {max(iters, 100)}"
-        out = self.pair(args, f"{args} {self.place.addresses[1]}", "sleep 1; true")
-        return self.parse(out, size, iters)
+        return self.pair(args, f"{args} {self.place.addresses[1]}", limit)
+
+    def run(self, row, size, iters, window):
+        return self.parse(self.once(size, iters, LIMIT), size, iters)
 
     @staticmethod
     def parse(out, size, iters):

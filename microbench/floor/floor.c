@@ -284,6 +284,12 @@ int floor_rows(struct floor_chan *c, const struct floor_opts *o, enum floor_side
 		if (!err && side == FLOOR_CLIENT)
 			report(name, "rate", FLOOR_REQUEST, batch, n / BATCH, BATCH);
 	}
+	/* The client goes only when it knows that its last acknowledgement has arrived. */
+	if (!err)
+		err = side == FLOOR_SERVER ? c->send(c, FLOOR_REQUEST) : c->recv(c, FLOOR_REQUEST);
+	if (err)
+		fprintf(stderr, "%s: %s end: %s\n", program_invocation_short_name,
+			side == FLOOR_SERVER ? "answering" : "asking", strerror(-err));
 	free(batch);
 	free(ns);
 	return err;
@@ -293,10 +299,8 @@ int floor_reap(int pid, int err)
 {
 	int status;
 
-	if (err) {
-		fprintf(stderr, "%s: %s\n", program_invocation_short_name, strerror(-err));
+	if (err)
 		kill(pid, SIGKILL);
-	}
 	if (waitpid(pid, &status, 0) != pid)
 		return 1;
 	return err || !WIFEXITED(status) || WEXITSTATUS(status);

@@ -68,7 +68,7 @@ int floor_mode_on(const struct floor_opts *o, const char *mode);
  * floor_rows() - run every row that was asked for over a connected pair
  * @name:	goes into each line; the client prints one a row
  *
- * Both ends call this with equal options. Returns 0 or a negative errno.
+ * Both ends call this with equal options. Returns 0 or a negative errno, which was printed.
  */
 int floor_rows(struct floor_chan *c, const struct floor_opts *o, enum floor_side side,
 	       const char *name);

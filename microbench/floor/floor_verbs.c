@@ -350,17 +350,13 @@ static int both(char *server, const struct floor_opts *o, int busy, const char *
 static int run(const struct floor_opts *o, int busy)
 {
 	char name[64], *comma;
-	int err;
 
 	snprintf(name, sizeof(name), "%s_%s", o->name ? o->name : "uverbs",
 		 busy ? "busy" : "block");
 	comma = o->arg ? strchr(o->arg, ',') : NULL;
 	if (comma)
 		return both(comma + 1, o, busy, name);
-	err = o->arg ? ask(o->arg, o, busy, name) : serve(listen_on(NULL), o, busy, name);
-	if (err)
-		fprintf(stderr, "%s: %s\n", program_invocation_short_name, strerror(-err));
-	return !!err;
+	return !!(o->arg ? ask(o->arg, o, busy, name) : serve(listen_on(NULL), o, busy, name));
 }
 
 int main(int argc, char **argv)
