@@ -377,7 +377,8 @@ class Cluster(Handle):
     rdma: rxe or none; mtu: bytes (0: 1500, or 9000 with icount)
     mem: MiB for each; smp: processors of each
     link: options of tc-netem that every node's outgoing traffic suffers, such as "delay 10us"
-    icount: this many nodes in one guest, 10.77.1.1 and up on dummy0; guest ns are instructions
+    icount: this many nodes in one guest, 10.77.1.1 and up on dummy0; guest ns are instructions;
+        the guest stands still while no command of ours runs in it
     state: directory, by default a new one in build/cluster
     life: seconds after which the cluster ends by itself; follow: end with this process
     append: more for the kernel's command line
@@ -391,7 +392,7 @@ class Cluster(Handle):
             raise ClusterError("a cluster has 1 to 64 machines; with icount it has one")
         self.proc = None
         if state is None:
-            state = BUILD / "cluster" / f"{os.getpid()}-{time.monotonic_ns() // 1000:x}"
+            state = new_directory()
         state = Path(state).resolve()
         if (state / "ctl.sock").exists():
             try:
@@ -454,6 +455,15 @@ class Cluster(Handle):
 
     def __exit__(self, *_):
         self.down()
+
+
+def new_directory():
+    """A name for a cluster's directory; of those that ended, the logs of the last few are kept."""
+    ended = [d for d in (BUILD / "cluster").glob("auto-*") if not (d / "pid").exists()]
+    for d in sorted(ended, key=lambda d: d.stat().st_mtime)[:-16]:
+        if time.time() - d.stat().st_mtime > 600:
+            shutil.rmtree(d, ignore_errors=True)
+    return BUILD / "cluster" / f"auto-{os.getpid()}-{time.monotonic_ns() // 1000:x}"
 
 
 def prepare(kernel, arches):
