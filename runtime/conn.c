@@ -384,8 +384,9 @@ void ue_conn_events(struct popcorn_node *n, struct ue_conn *c, short revents)
 	case UE_CONN_PROOF:
 		r = hear(c);
 		if (r < 0) {
-			if (c->state == UE_CONN_HELLO)
-				say_refused(c, "closed before its first word");
+			/* Who goes without a word is not worth a line. */
+			if (c->state == UE_CONN_HELLO && c->got)
+				say_refused(c, "closed in its first word");
 			conn_end(c);
 		} else if (r > 0 && c->state == UE_CONN_HELLO) {
 			hello(c);

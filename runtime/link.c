@@ -439,9 +439,10 @@ static void tell(struct ue_link *ul, u32 todo)
 
 	if (todo & PT_ACT_UP)
 		ue_log(n, "node %u: up over %s", ul->pt.peer, n->drv->name);
-	if (todo & PT_ACT_DEAD)
-		ue_log(n, "node %u: gone (%s); its requests have failed", ul->pt.peer,
-		       strerror(-ul->pt.fail_status));
+	if (todo & PT_ACT_DEAD && ul->pt.fail_status != -ESHUTDOWN)
+		ue_log(n, "node %u: gone; what waited for it has failed", ul->pt.peer);
+	if (todo & PT_ACT_LEASE_LOST && !(todo & PT_ACT_DEAD))
+		ue_log(n, "node %u: not heard for too long, lease lost", ul->pt.peer);
 }
 
 /**

@@ -86,7 +86,8 @@ static void fill(struct pt_tx *tx, u8 *entry, const void *buf, u32 len)
 	if (likely(len <= PW_PAYLOAD)) {
 		tx->one = entry;
 		tx->fv = &tx->one;
-		memcpy(entry + PW_HDR, buf, len);
+		if (len)
+			memcpy(entry + PW_HDR, buf, len);
 		return;
 	}
 	tx->fv = fv;
@@ -410,7 +411,8 @@ int popcorn_request_pages(struct popcorn_node *n, u16 dst, u8 class, u16 type, c
 	entry = slot_entry(ln, s[0]);
 	s[0]->tx.one = entry;
 	s[0]->tx.fv = &s[0]->tx.one;
-	memcpy(entry + PW_HDR + head, req, len);
+	if (len)
+		memcpy(entry + PW_HDR + head, req, len);
 	r = pt_slots_send(ln->la, s, count, type, head + len, UE_LATER);
 	for (i = 0; r && i < count; i++)
 		pt_slot_put(ln->la, s[i]);
