@@ -351,15 +351,15 @@ void popcorn_link_unlock(struct popcorn_link *l, bool may_sleep) __releases(&l->
 {
 	struct popcorn_conn *kick[PW_CLASSES];
 	struct popcorn_done *done, *next;
-	u32 act = pt_link_actions(&l->pt);
+	u32 lanes, act = pt_link_actions(&l->pt);
 	unsigned int n = 0;
 	u8 c;
 
 	if (unlikely(act & ~PT_ACT_TX_ALL))
 		act = link_act(l, act);
-	for (c = 0; c < PW_CLASSES; c++) {
-		if (l->pt.lane[c].done.head)
-			lane_reap(l, c);
+	for (lanes = act | l->pt.reap; lanes; lanes &= lanes - 1) {
+		c = __ffs(lanes);
+		lane_reap(l, c);
 		if (act & PT_ACT_TX(c) && l->conn[c]) {
 			kick[n] = l->conn[c];
 			popcorn_conn_get(kick[n++]);

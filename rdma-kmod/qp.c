@@ -197,14 +197,9 @@ static inline u16 ring_space(const struct rdma_conn *c)
 	return c->depth - (u16)(c->head - c->tail);
 }
 
-struct batch {
-	struct ib_rdma_wr wr[8];
-	struct ib_sge sge[8];
-	unsigned int n;
-};
-
-static int batch_post(struct rdma_conn *c, struct batch *b)
+static int batch_post(struct rdma_conn *c)
 {
+	struct rdma_batch *b = &c->batch;
 	int err = 0;
 
 	if (b->n) {
@@ -219,9 +214,9 @@ static int batch_post(struct rdma_conn *c, struct batch *b)
  * Add a work request to the batch. Every quarter of the ring one is signalled,
  * so that a full ring always has a completion to come.
  */
-static struct ib_rdma_wr *batch_add(struct rdma_conn *c, struct batch *b, u64 addr, u32 len,
-				    bool signal)
+static struct ib_rdma_wr *batch_add(struct rdma_conn *c, u64 addr, u32 len, bool signal)
 {
+	struct rdma_batch *b = &c->batch;
 	struct ib_rdma_wr *w = &b->wr[b->n];
 	struct rdma_tx *tx = &c->tx[c->head & (c->depth - 1)];
 
@@ -245,8 +240,7 @@ static struct ib_rdma_wr *batch_add(struct rdma_conn *c, struct batch *b, u64 ad
 	return w;
 }
 
-static void batch_send(struct rdma_conn *c, struct batch *b, const void *data, u32 len,
-		       bool signal)
+static void batch_send(struct rdma_conn *c, const void *data, u32 len, bool signal)
 {
 	u64 addr;
 
@@ -259,7 +253,7 @@ static void batch_send(struct rdma_conn *c, struct batch *b, const void *data, u
 		addr = rdma_frame_dma(c->dev, popcorn_buf_frame(data)) + offset_in_page(data);
 	}
 	ib_dma_sync_single_for_device(c->dev->dev, addr, len, DMA_TO_DEVICE);
-	batch_add(c, b, addr, len, signal);
+	batch_add(c, addr, len, signal);
 }
 
 /*
@@ -317,14 +311,12 @@ static int post_receives(struct rdma_conn *c)
 /* Take frames until there are none or the ring is full. Link's lock held. */
 static int pump(struct rdma_conn *c, struct pt_lane *la)
 {
-	struct batch b;
 	struct pt_out out;
 	int err;
 
 	err = post_receives(c);
 	if (err)
 		return err;
-	b.n = 0;
 	c->blocked = false;
 	while (c->flow != RDMA_QUIET && pt_lane_tx_pending(la)) {
 		struct pt_tx *tx = pt_lane_tx_peek(la);
@@ -351,24 +343,24 @@ static int pump(struct rdma_conn *c, struct pt_lane *la)
 
 			ib_dma_sync_single_for_device(c->dev->dev, from, PAGE_SIZE,
 						      DMA_TO_DEVICE);
-			w = batch_add(c, &b, from, PAGE_SIZE, false);
+			w = batch_add(c, from, PAGE_SIZE, false);
 			w->wr.opcode = IB_WR_RDMA_WRITE_WITH_IMM;
 			w->wr.ex.imm_data = cpu_to_be32(out.imm);
 			w->remote_addr = addr;
 			w->rkey = rkey;
 		} else {
-			batch_send(c, &b, out.hdr, PW_HDR + out.len,
+			batch_send(c, out.hdr, PW_HDR + out.len,
 				   out.hdr->kind == PW_BYE || c->flow == RDMA_LAST);
 		}
 		if (c->flow == RDMA_LAST)
 			c->flow = RDMA_QUIET;
-		if (b.n == ARRAY_SIZE(b.wr)) {
-			err = batch_post(c, &b);
+		if (c->batch.n == ARRAY_SIZE(c->batch.wr)) {
+			err = batch_post(c);
 			if (err)
 				return err;
 		}
 	}
-	return batch_post(c, &b) ?: err;
+	return batch_post(c) ?: err;
 }
 
 /**
@@ -524,11 +516,8 @@ int rdma_conn_receive_handshake(struct rdma_conn *c)
  */
 int rdma_conn_send_handshake(struct rdma_conn *c, const void *data, u32 len)
 {
-	struct batch b;
-
-	b.n = 0;
-	batch_send(c, &b, data, len, false);
-	return batch_post(c, &b);
+	batch_send(c, data, len, false);
+	return batch_post(c);
 }
 
 /**

@@ -87,6 +87,17 @@ struct rdma_tx {
 };
 
 /**
+ * struct rdma_batch - work requests that are posted together
+ * @wr, @sge: the requests, chained; each with one buffer
+ * @n:        how many
+ */
+struct rdma_batch {
+	struct ib_rdma_wr wr[8];
+	struct ib_sge sge[8];
+	unsigned int n;
+};
+
+/**
  * enum rdma_phase - how far a connection is
  * @RDMA_DIALLING: initiator, until ESTABLISHED
  * @RDMA_PROVING:  PROOF (responder) or READY (initiator) is awaited
@@ -126,6 +137,7 @@ enum rdma_flow { RDMA_FLOWS, RDMA_LAST, RDMA_QUIET };
  * @depth:   power of two
  * @head, @tail: posted and completed work requests, modulo 2^16; link's lock,
  *           or before the connection is the link's, nobody else's
+ * @batch:   being filled; whoever may move @head
  * @blocked: there was more to send than the ring could take
  * @drained: woken when @tail reaches @head
  * @reg_cqe, @reg_done, @reg_status: registration under way
@@ -155,6 +167,7 @@ struct rdma_conn {
 	u16 head;
 	u16 tail;
 	bool blocked;
+	struct rdma_batch batch;
 	wait_queue_head_t drained;
 	struct ib_cqe reg_cqe;
 	struct completion reg_done;

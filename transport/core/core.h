@@ -364,6 +364,7 @@ enum pt_link_state {
  * @fail_status: what its waiters get
  * @tx_open:   frames may go out
  * @imm:       the engine's: pages go as RDMA WRITE_WITH_IMM, without a header
+ * @reap:      bit a class: lanes with something for pt_lane_reap()
  * @life:      counts deaths: what was received in an earlier life is void
  * @session:   present session
  * @error:     what ended the last session (-errno)
@@ -384,6 +385,7 @@ struct pt_link {
 	bool tx_open;
 	bool imm;
 	u8 up_lanes;			/* bit a class */
+	u8 reap;
 	u8 refusal;
 	u8 peer_arch;
 	u64 peer_inc;

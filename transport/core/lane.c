@@ -77,8 +77,10 @@ static void retire(struct pt_lane *la, struct pt_tx *tx, int status)
 		if (s->state == PT_SLOT_ZOMBIE && s->gen != tx->gen)
 			cancel(la, s);
 	}
-	if (tx->notify)
+	if (tx->notify) {
 		pt_queue_add(&la->done, tx);
+		la->link->reap |= 1u << la->class;
+	}
 }
 
 /**
@@ -90,7 +92,10 @@ static void retire(struct pt_lane *la, struct pt_tx *tx, int status)
  */
 struct pt_tx *pt_lane_reap(struct pt_lane *la)
 {
-	return la->done.head ? pt_queue_pop(&la->done) : NULL;
+	if (la->done.head)
+		return pt_queue_pop(&la->done);
+	la->link->reap &= ~(1u << la->class);
+	return NULL;
 }
 
 /* The peer has everything up to @ack. Only what was posted can have arrived. */
