@@ -22,6 +22,7 @@
 #define SIGNAL		16	/* one send in so many asks for a completion */
 #define PAGES		64	/* where the peer may write: at least the largest window */
 #define PATIENCE_MS	10000
+#define ASKER_MS	60000	/* how long a server waits for its client */
 
 /* Travels in the connection's private data; both ends are the same program. */
 struct target {
@@ -195,7 +196,6 @@ static void verbs_setup(struct verbs_chan *v, struct rdma_cm_id *id, int busy)
 
 static void verbs_close(struct verbs_chan *v)
 {
-	rdma_disconnect(v->id);
 	rdma_destroy_qp(v->id);
 	ibv_dereg_mr(v->mr);
 	ibv_destroy_cq(v->cq);
@@ -218,9 +218,13 @@ static struct rdma_conn_param conn_param(struct verbs_chan *v, struct target *ow
 static struct rdma_cm_id *cm_event(struct rdma_event_channel *ch, enum rdma_cm_event_type want,
 				   struct target *peer)
 {
+	int patience = want == RDMA_CM_EVENT_CONNECT_REQUEST ? ASKER_MS : PATIENCE_MS;
+	struct pollfd p = { .fd = ch->fd, .events = POLLIN };
 	struct rdma_cm_event *ev;
 	struct rdma_cm_id *id;
 
+	if (poll(&p, 1, patience) == 0)
+		floor_die(rdma_event_str(want), ETIMEDOUT);
 	if (rdma_get_cm_event(ch, &ev))
 		floor_die("connection event", errno);
 	if (ev->event != want) {
@@ -288,6 +292,7 @@ static int serve(struct rdma_cm_id *lid, const struct floor_opts *o, int busy, c
 	/* The client hangs up: an earlier close here could overtake the last answer's delivery. */
 	if (!err)
 		cm_event(lid->channel, RDMA_CM_EVENT_DISCONNECTED, NULL);
+	rdma_disconnect(id);
 	verbs_close(&v);
 	rdma_destroy_id(lid);
 	return err;
@@ -314,6 +319,9 @@ static int ask(const char *addr, const struct floor_opts *o, int busy, const cha
 		floor_die("connect", errno);
 	cm_event(id->channel, RDMA_CM_EVENT_ESTABLISHED, &v.peer);
 	err = floor_rows(&v.chan, o, FLOOR_CLIENT, name);
+	/* Until the server has heard: destroying the id takes back what isn't sent yet. */
+	if (!rdma_disconnect(id) && !err)
+		cm_event(id->channel, RDMA_CM_EVENT_DISCONNECTED, NULL);
 	verbs_close(&v);
 	freeaddrinfo(ai);
 	return err;

@@ -223,6 +223,9 @@ static int client_try(const struct kfloor_cmd *cmd, struct kfloor_samples *s)
 		err = kfloor_ask(&c.end->chan, cmd, s);
 		kfloor_watch_stop(&c.end->chan);
 	}
+	/* Until the server has heard: destroying the id takes back what isn't sent yet. */
+	if (c.end && !rdma_disconnect(id))
+		wait_for_completion_timeout(&c.event, HZ);
 	detach(id);
 	if (c.end)
 		kv_end_free(c.end);
