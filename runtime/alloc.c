@@ -23,7 +23,7 @@ u32 ue_fail_alloc(u32 nth)
 /**
  * ue_inject() - should this allocation fail?
  *
- * Return: 0 or -ENOMEM.
+ * Return: 0, or -ENOMEM with errno set to it.
  */
 int ue_inject(void)
 {
@@ -31,7 +31,10 @@ int ue_inject(void)
 
 	while (left && !atomic_compare_exchange_weak(&countdown, &left, left - 1))
 		;
-	return left == 1 ? -ENOMEM : 0;
+	if (left != 1)
+		return 0;
+	errno = ENOMEM;
+	return -ENOMEM;
 }
 
 /**

@@ -31,7 +31,7 @@ int ue_pool_make(struct popcorn_node *n)
 	p->n = n->o.frames;
 	p->fd = ue_inject() ? -1 : memfd_create("popcorn-pool", MFD_CLOEXEC);
 	if (p->fd < 0)
-		return errno ? -errno : -ENOMEM;
+		return -errno;
 	r = -ENOMEM;
 	p->frame = ue_alloc((p->n + 1) * sizeof(*p->frame));
 	p->hold = ue_alloc((p->n + 1) * sizeof(*p->hold));

@@ -361,7 +361,7 @@ def test_key_file_that_others_may_read(tmp_path):
 
 def test_bad_node_lists():
     for spec, error in (("127.0.0.1,not-an-address", 22), ("127.0.0.1,127.0.0.1", 17),
-                        ("192.0.2.1,192.0.2.2", 99), ("", 22), ("/does/not/exist", 2)):
+                        ("198.51.100.1,198.51.100.2", 99), ("", 22), ("/does/not/exist", 2)):
         r = subprocess.run([BIN / "user-node", f"nodes={spec}"], stdin=subprocess.DEVNULL,
                            capture_output=True, text=True, timeout=60)
         assert r.stdout == f"error -{error}\n", (spec, r.stdout, r.stderr)
@@ -370,7 +370,7 @@ def test_bad_node_lists():
 def test_nodes_from_a_file(nodes, tmp_path):
     table = tmp_path / "nodes"
     table.write_text("# all nodes\n127.208.3.1\n127.208.3.2  # the second\n\n")
-    a, b = (Node([str(table)] * 2, i) for i in (0, 1))
+    a, b = (Node(["", ""], i, nodes=table) for i in (0, 1))
     for n in (a, b):
         nodes.adopt(n)
         assert n.started == "ok 0"
