@@ -67,5 +67,5 @@ all: fuzzers
 fuzz: $(FUZZ:%=fuzz-run-%)
 fuzz-run-%: build/bin/fuzz_%
 	@mkdir -p build/fuzz/$*
-	$< -max_total_time=$(FUZZ_SECONDS) -timeout=10 -max_len=4096 -print_final_stats=1 \
+	$< -max_total_time=$(FUZZ_SECONDS) -timeout=10 -max_len=2048 -len_control=0 -print_final_stats=1 \
 		-artifact_prefix=build/fuzz/$*- build/fuzz/$* tests/fuzz/corpus/$*
