@@ -153,28 +153,31 @@ def pytest_runtest_makereport(item, call):
         item.failed_call = report.failed
 
 
-_count = {"passed": 0, "failed": 0, "skipped": 0}
+_outcome = {}       # by test or, if it could not be collected, by file
+
+
+def pytest_collectreport(report):
+    if report.failed:
+        _outcome[report.nodeid] = "failed"
 
 
 def pytest_runtest_logreport(report):
-    """One count for each test: an error in setup or teardown is a failure."""
-    seen = pytest_runtest_logreport.__dict__.setdefault("outcome", {})
-    rank = ("passed", "skipped", "failed")
-    outcome = report.outcome if report.when == "call" or report.outcome != "passed" else "passed"
-    if report.when == "setup" and outcome == "passed":
-        return
-    old = seen.get(report.nodeid, outcome)
-    seen[report.nodeid] = max(old, outcome, key=rank.index)
+    """One outcome for each test: an error in setup or teardown is a failure."""
+    if report.when == "call" or not report.passed:
+        if _outcome.get(report.nodeid) != "failed":
+            _outcome[report.nodeid] = report.outcome
+
+
+def count(outcome):
+    return list(_outcome.values()).count(outcome)
 
 
 def pytest_sessionfinish(session):
     _pool.down()
-    for outcome in pytest_runtest_logreport.__dict__.get("outcome", {}).values():
-        _count[outcome] += 1
-    if not _count["passed"] and session.exitstatus == 0 and not session.config.option.collectonly:
+    if session.exitstatus == 0 and not count("passed") and not session.config.option.collectonly:
         session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
 
 
 def pytest_unconfigure():
-    skipped = f", {_count['skipped']} skipped" if _count["skipped"] else ""
-    print(f"{_count['passed']} passed, {_count['failed']} failed{skipped}", flush=True)
+    skipped = f", {count('skipped')} skipped" if count("skipped") else ""
+    print(f"{count('passed')} passed, {count('failed')} failed{skipped}", flush=True)
