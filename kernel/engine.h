@@ -161,7 +161,7 @@ void popcorn_msg_received(struct popcorn_msg *msg);
 void popcorn_msg_count_tx(u16 type, u32 len);
 void popcorn_msg_count_rx(u16 type, u32 len);
 void popcorn_keys_send(struct popcorn_link *l);
-int popcorn_node_thread(void *arg);
+int popcorn_node_worker(void *arg);
 void popcorn_event(enum popcorn_event_what what, struct popcorn_node *node, u16 peer, u64 inc);
 
 /* ----------------------------------------------------------------- proc.c */

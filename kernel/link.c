@@ -302,6 +302,17 @@ static void lane_rx_flush(struct popcorn_lane *la)
 	la->rx_tail = &la->rx_open;
 }
 
+/* The peer died, or it was met and serves more: whoever waits looks again. */
+static void wake_waiters(struct popcorn_link *l)
+{
+	u8 c;
+
+	for (c = 0; c < PW_CLASSES; c++) {
+		wake_up_all(&l->lane[c].slot_wait);
+		wake_up_all(&l->lane[c].tx_wait);
+	}
+}
+
 static u32 link_act(struct popcorn_link *l, u32 act)
 {
 	const u32 work = PT_ACT_CONNECT | PT_ACT_CLOSE | PT_ACT_UP | PT_ACT_DEAD |
@@ -333,6 +344,8 @@ static u32 link_act(struct popcorn_link *l, u32 act)
 		}
 		if (act & PT_ACT_UP)
 			l->up = true;
+		if (act & (PT_ACT_UP | PT_ACT_FAIL))
+			wake_waiters(l);
 		if (act & work)
 			popcorn_link_later(l, act & work);
 	}

@@ -162,16 +162,17 @@ void popcorn_msg_received(struct popcorn_msg *m)
 	*node->rx[m->class].tail = m;
 	node->rx[m->class].tail = &m->next;
 	spin_unlock_bh(&node->rx_lock);
-	wake_up_process(node->thread);
+	wake_up_process(node->worker[m->class == PW_BULK].thread);
 }
 
-static struct popcorn_msg *msg_next(struct popcorn_node *node)
+static struct popcorn_msg *msg_next(struct popcorn_worker *w)
 {
+	struct popcorn_node *node = w->node;
 	struct popcorn_msg *m = NULL;
-	int c;
+	u8 c;
 
 	spin_lock_bh(&node->rx_lock);
-	for (c = 0; c < PW_CLASSES && !m; c++) {
+	for (c = w->first; c <= w->last && !m; c++) {
 		m = node->rx[c].head;
 		if (m) {
 			node->rx[c].head = m->next;
@@ -210,9 +211,9 @@ static void msg_handle(struct popcorn_msg *m)
 	srcu_read_unlock(&handlers_srcu, idx);
 }
 
-int popcorn_node_thread(void *arg)
+int popcorn_node_worker(void *arg)
 {
-	struct popcorn_node *node = arg;
+	struct popcorn_worker *w = arg;
 	struct popcorn_msg *m;
 
 	for (;;) {
@@ -466,7 +467,7 @@ static long room_timeout(const struct popcorn_node *node)
 
 /*
  * Wait until @take has got what it wants under the link's lock, which is held
- * again when this returns. Return: 0, -EINTR, -ETIMEDOUT, -ESHUTDOWN.
+ * again when this returns. Return: 0, -EINTR, -ETIMEDOUT, -EHOSTDOWN, -ESHUTDOWN.
  */
 static int wait_room(struct popcorn_link *l, wait_queue_head_t *wq, u8 class, u16 type,
 		     long left, bool (*take)(struct popcorn_link *l, void *arg), void *arg)
@@ -488,6 +489,8 @@ static int wait_room(struct popcorn_link *l, wait_queue_head_t *wq, u8 class, u1
 		spin_lock_bh(&l->lock);
 		if (l->node->gone)
 			r = -ESHUTDOWN;
+		else if (l->pt.dead)
+			r = -EHOSTDOWN;
 		else
 			got = take(l, arg);
 		spin_unlock_bh(&l->lock);

@@ -3,11 +3,12 @@
  * Messages between kernels: what the layers above the transport (page server,
  * process server, benchmark) call. Works the same over every driver.
  *
- * Context. Handlers run in the node's high-priority thread, one at a time,
- * urgent messages first; a handler must not wait for another node, but may
- * keep its message and finish it later from any process context. Completions
- * (struct popcorn_done) run in any context and must not sleep; they may call
- * the functions here that are marked "any context".
+ * Context. Handlers run in the node's threads: those of urgent and sync messages
+ * in one with real-time priority, one at a time, urgent ones first; those of bulk
+ * in another, at the same time, with normal priority. A handler must not wait for
+ * another node, but may keep its message and finish it later from any process
+ * context. Completions (struct popcorn_done) run in any context and must not
+ * sleep; they may call the functions here that are marked "any context".
  *
  * Waits are killable and bounded. Nothing here may be called with a spinlock
  * held.
@@ -70,7 +71,7 @@ struct popcorn_msg {
 /**
  * struct popcorn_msg_ops - who handles a message type
  * @name:   for statistics and the log
- * @handle: gets the message; process context, the node's thread
+ * @handle: gets the message; process context, a thread of the node's
  */
 struct popcorn_msg_ops {
 	const char *name;

@@ -22,7 +22,10 @@
  *
  * Contexts. Receiving: softirq or process. Sending: whoever has something to
  * send calls the driver's kick() himself. Connecting and closing: the link's
- * work on the popcorn workqueue. Handlers: the node's thread.
+ * work on the popcorn workqueue. Handlers: the node's two threads, one with
+ * real-time priority for urgent and sync, one without for bulk. Whatever bulk
+ * costs must give way, on the CPU as on the wire: a real-time thread that serves
+ * bulk starves the softirq that brings the urgent messages.
  */
 #ifndef POPCORN_NODE_H
 #define POPCORN_NODE_H
@@ -148,7 +151,7 @@ struct popcorn_link {
  * @list:     in the list of local nodes
  * @links:    by peer id
  * @gone:     being removed: nothing new starts
- * @thread:   runs the handlers
+ * @worker:   runs the handlers of classes: [0] urgent and sync, [1] bulk
  * @rx_lock:  guards @rx
  * @rx:       received messages by class
  * @timer:    ticks the links
@@ -160,7 +163,11 @@ struct popcorn_node {
 	struct list_head list;
 	struct xarray links;
 	bool gone;
-	struct task_struct *thread;
+	struct popcorn_worker {
+		struct popcorn_node *node;
+		struct task_struct *thread;
+		u8 first, last;
+	} worker[2];
 	spinlock_t rx_lock;
 	struct {
 		struct popcorn_msg *head;

@@ -450,6 +450,38 @@ u32 popcorn_node_count(void)
 }
 EXPORT_SYMBOL_GPL(popcorn_node_count);
 
+static void workers_stop(struct popcorn_node *node)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(node->worker); i++)
+		if (node->worker[i].thread)
+			kthread_stop(node->worker[i].thread);
+}
+
+static int workers_start(struct popcorn_node *node)
+{
+	struct popcorn_worker *w = node->worker;
+	unsigned int i;
+
+	w[0] = (struct popcorn_worker) { .node = node, .first = PW_URGENT, .last = PW_SYNC };
+	w[1] = (struct popcorn_worker) { .node = node, .first = PW_BULK, .last = PW_BULK };
+	for (i = 0; i < ARRAY_SIZE(node->worker); i++) {
+		struct task_struct *t = kthread_create(popcorn_node_worker, &w[i], "popcorn/%u%s",
+						       node->pt.id, i ? "b" : "");
+
+		if (IS_ERR(t)) {
+			workers_stop(node);
+			return PTR_ERR(t);
+		}
+		if (!i)
+			sched_set_fifo_low(t);
+		w[i].thread = t;
+		wake_up_process(t);
+	}
+	return 0;
+}
+
 static void node_destroy(struct popcorn_node *node)
 {
 	struct popcorn_link *l;
@@ -477,7 +509,7 @@ static void node_destroy(struct popcorn_node *node)
 	xa_for_each(&node->links, i, l)
 		flush_work(&l->work);
 
-	kthread_stop(node->thread);
+	workers_stop(node);
 	spin_lock_bh(&nodes_lock);
 	list_del(&node->list);
 	spin_unlock_bh(&nodes_lock);
@@ -510,18 +542,15 @@ static int node_create(u16 id)
 		node->rx[c].tail = &node->rx[c].head;
 	timer_setup(&node->timer, node_tick, 0);
 
-	node->thread = kthread_create(popcorn_node_thread, node, "popcorn/%u", id);
-	if (IS_ERR(node->thread)) {
-		r = PTR_ERR(node->thread);
+	r = workers_start(node);
+	if (r) {
 		kvfree(node);
 		return r;
 	}
-	sched_set_fifo_low(node->thread);
 	__module_get(THIS_MODULE);
 	spin_lock_bh(&nodes_lock);
 	list_add_tail(&node->list, &popcorn_nodes);
 	spin_unlock_bh(&nodes_lock);
-	wake_up_process(node->thread);
 	mod_timer(&node->timer, jiffies + 1);
 	r = popcorn_drivers_listen(node);
 	if (r)

@@ -24,7 +24,7 @@ static char *keyfile;
 module_param(keyfile, charp, 0444);
 MODULE_PARM_DESC(keyfile, "file of at least 16 bytes, root's, mode 0600, the same on every node; who can't prove it is refused (default: none, anybody may connect)");
 
-struct workqueue_struct *ksock_tx_wq;
+struct workqueue_struct *ksock_tx_wq, *ksock_bulk_wq;
 static struct workqueue_struct *shake_wq;
 static struct popcorn_driver driver;
 
@@ -422,20 +422,27 @@ static struct popcorn_driver driver = {
 	.kick = ksock_kick,
 };
 
+static void queues_destroy(void)
+{
+	if (shake_wq)
+		destroy_workqueue(shake_wq);
+	if (ksock_bulk_wq)
+		destroy_workqueue(ksock_bulk_wq);
+	if (ksock_tx_wq)
+		destroy_workqueue(ksock_tx_wq);
+}
+
 static int __init ksocket_init(void)
 {
 	int r = -ENOMEM;
 
 	ksock_tx_wq = alloc_workqueue("popcorn_tcp", WQ_HIGHPRI | WQ_MEM_RECLAIM, 0);
+	ksock_bulk_wq = alloc_workqueue("popcorn_bulk", WQ_MEM_RECLAIM, 0);
 	shake_wq = alloc_workqueue("popcorn_shake", WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
-	if (ksock_tx_wq && shake_wq)
+	if (ksock_tx_wq && ksock_bulk_wq && shake_wq)
 		r = popcorn_driver_register(&driver, ip, keyfile);
-	if (!r)
-		return 0;
-	if (shake_wq)
-		destroy_workqueue(shake_wq);
-	if (ksock_tx_wq)
-		destroy_workqueue(ksock_tx_wq);
+	if (r)
+		queues_destroy();
 	return r;
 }
 
@@ -445,8 +452,7 @@ static void __exit ksocket_exit(void)
 	/* Senders that were just kicking put their counts; nobody takes new ones. */
 	wait_event(conns_wait, !READ_ONCE(conns_n));
 	synchronize_rcu(); /* nor is any in conn_release() or a socket's callback */
-	destroy_workqueue(shake_wq);
-	destroy_workqueue(ksock_tx_wq);
+	queues_destroy();
 }
 
 module_init(ksocket_init);

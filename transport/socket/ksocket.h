@@ -17,6 +17,7 @@
 #define pr_fmt(fmt) "msg_socket: " fmt
 
 #define KSOCK_BATCH	8	/* frames given to the socket at once */
+#define KSOCK_BULK_BATCH	2	/* the same of bulk: the CPU can be had in between */
 
 /**
  * struct ksock_conn - one lane's connection
@@ -75,7 +76,8 @@ struct ksock_conn {
 	void *to;
 };
 
-extern struct workqueue_struct *ksock_tx_wq;
+extern struct workqueue_struct *ksock_tx_wq;	/* urgent and sync */
+extern struct workqueue_struct *ksock_bulk_wq;
 
 static inline struct ksock_conn *ksock_of(struct popcorn_conn *c)
 {

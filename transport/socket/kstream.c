@@ -9,6 +9,7 @@
 
 #include "ksocket.h"
 
+#define BULK_PAGES	16	/* of bulk that may always be on the wire */
 #define FLUSH_MS	100	/* for what was taken to be acknowledged at a close */
 
 /* ---------------------------------------------------------------- sending */
@@ -20,12 +21,13 @@
 static bool tx_fill(struct ksock_conn *k)
 {
 	struct pt_lane *la = popcorn_conn_lock(&k->c);
+	unsigned int max = k->c.class == PW_BULK ? KSOCK_BULK_BATCH : KSOCK_BATCH;
 	unsigned int n, i = 0;
 	struct pt_out out;
 
 	k->first = 0;
 	k->left = 0;
-	for (n = 0; n < KSOCK_BATCH && pt_lane_tx(la, &out); n++) {
+	for (n = 0; n < max && pt_lane_tx(la, &out); n++) {
 		void *hdr = out.hdr;
 		size_t len = sizeof(*out.hdr) + out.len;
 
@@ -44,7 +46,7 @@ static bool tx_fill(struct ksock_conn *k)
 	}
 	popcorn_conn_unlock(&k->c);
 	k->vecs = i;
-	k->more = n == KSOCK_BATCH;
+	k->more = n == max;
 	return i;
 }
 
@@ -62,13 +64,14 @@ static void tx_advance(struct ksock_conn *k, size_t sent)
 /*
  * Bulk must not stand in queues that urgent messages have to pass: no more of it
  * is on the wire than keeps it busy, which is what arrives in the shortest round
- * trip seen, and a quarter more so that it finds out when there is room. What
- * exceeds it waits in the socket.
+ * trip seen, and a quarter more so that it finds out when there is room; but
+ * always a good handful of pages, since acknowledgements in small portions cost
+ * more than the queue. What exceeds it waits in the socket.
  */
 static void bulk_limit(struct sock *sk)
 {
 	struct tcp_sock *tp = tcp_sk(sk);
-	u32 least = 2 * DIV_ROUND_UP(PW_HDR + PAGE_SIZE, max_t(u32, tp->mss_cache, 1));
+	u32 least = BULK_PAGES * DIV_ROUND_UP(PW_HDR + PAGE_SIZE, max_t(u32, tp->mss_cache, 1));
 	u64 packets = 0;
 
 	lock_sock(sk);
@@ -116,6 +119,11 @@ static int tx_push(struct ksock_conn *k, unsigned int batches)
 	return 0;
 }
 
+static void tx_later(struct ksock_conn *k)
+{
+	queue_work(k->c.class == PW_BULK ? ksock_bulk_wq : ksock_tx_wq, &k->tx_work);
+}
+
 static void tx_run(struct ksock_conn *k, unsigned int batches)
 {
 	int r = 0;
@@ -130,7 +138,7 @@ static void tx_run(struct ksock_conn *k, unsigned int batches)
 			set_bit(0, &k->tx_again);
 		smp_mb(); /* the lock is free before the bit is looked at */
 		if (r) {
-			queue_work(ksock_tx_wq, &k->tx_work);
+			tx_later(k);
 			break;
 		}
 	}
@@ -138,7 +146,7 @@ static void tx_run(struct ksock_conn *k, unsigned int batches)
 
 static void tx_work(struct work_struct *work)
 {
-	tx_run(container_of(work, struct ksock_conn, tx_work), 64);
+	tx_run(container_of(work, struct ksock_conn, tx_work), 16);
 }
 
 /**
@@ -158,7 +166,7 @@ void ksock_kick(struct popcorn_conn *c, bool may_sleep)
 	if (may_sleep)
 		tx_run(k, 1);
 	else
-		queue_work(ksock_tx_wq, &k->tx_work);
+		tx_later(k);
 }
 
 /* -------------------------------------------------------------- receiving */
