@@ -217,7 +217,7 @@ int popcorn_node_worker(void *arg)
 	struct popcorn_msg *m;
 
 	for (;;) {
-		m = msg_next(node);
+		m = msg_next(w);
 		if (m) {
 			__set_current_state(TASK_RUNNING);
 			msg_handle(m);
