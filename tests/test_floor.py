@@ -181,3 +181,107 @@ def test_perftest_table():
     assert line["median"] == pytest.approx(59.74) and line["p99"] == pytest.approx(63.84)
     with pytest.raises(libresult.ResultError, match="no result line"):
         libkernel.Perftest.parse("nothing\n", 64, 500)
+
+
+# Kernel floors, in guests.
+
+COMMANDS = ("row=rtt", "row=rtt size=65536", "row=fetch", "row=stream", "row=rate window=2",
+            "row=stream window=32")
+FILES = {"floor_verbs": "/proc/popcorn_floor_verbs", "floor_tcp": "/proc/popcorn_floor_tcp"}
+
+
+def ask(node, module, command):
+    out = node.sh(f"echo {command} >{FILES[module]} && cat {FILES[module]}", 120)
+    return libfloor.only(libfloor.lines(out, module), module)
+
+
+def one_kernel(cluster):
+    """Both ends in one guest whose nanoseconds are instructions."""
+    node = cluster(1, icount=2, mem=512)[1]
+    for m in FILES:
+        node.insmod(m, a="10.77.1.1", b="10.77.1.2")
+    return node
+
+
+def test_kernel_floors_count_the_same_twice(cluster):
+    node = one_kernel(cluster)
+    for m in FILES:
+        for command in COMMANDS:
+            line = ask(node, m, f"{command} iters=300")
+            assert 0 < line["min"] <= line["median"] <= line["p99"] and line["iters"] >= 300
+        first, second = (ask(node, m, "row=rtt iters=3000")["median"] for _ in range(2))
+        assert abs(first - second) / first < 0.03
+    assert ask(node, "floor_verbs", "row=fetch answer=softirq")["name"] == "kverbs_softirq"
+
+
+@pytest.mark.parametrize("command", [
+    "row=nonsense", "row=rtt size=1", "row=rtt size=65537", "row=stream window=3",
+    "row=stream window=64", "row=stream answer=softirq", "row=rtt iters=0", "row=fetch size=64",
+    "row", "rtt", "row=rtt what=1", "row=rtt size=x"])
+def test_kernel_floors_refuse(cluster, command):
+    node = one_kernel(cluster)
+    for m, path in FILES.items():
+        r = node.run(f"echo {command} >{path}")
+        assert r.status
+        assert node.sh(f"cat {path}") == ""
+
+
+def test_kernel_floors_leave_in_the_middle(cluster):
+    """A killed writer and rmmod while a row runs: both at once, and the next row works."""
+    node = one_kernel(cluster)
+    for m, path in FILES.items():
+        node.sh(f"(echo row=rtt iters=1000000 >{path}) & sleep 0.2; kill -9 $!; wait; true", 20)
+        assert ask(node, m, "row=rtt")["median"] > 0
+        node.sh(f"(echo row=stream iters=1000000 >{path} 2>/dev/null) & sleep 0.2; rmmod {m}", 20)
+        node.insmod(m, a="10.77.1.1", b="10.77.1.2")
+        assert ask(node, m, "row=rtt")["median"] > 0
+
+
+@pytest.mark.parametrize("params, says", [
+    ("", "no IP address"), ("b=10.1.2.300", "no IP address"), ("b=10.1.2.3", "can't listen"),
+    ("b=10.77.0.1 a=x", "no IP address"), ("b=10.77.0.1 role=boss", "role is")])
+def test_kernel_floors_bad_parameters(cluster2, params, says):
+    node = cluster2[1]
+    for m in FILES:
+        r = node.run(f"insmod {node.module(m)} {params}; dmesg | tail -n 1")
+        assert "insmod" in r.stderr and says in r.stdout
+        node.sh(f"[ ! -d /sys/module/{m} ]")
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_kernel_floors_between_machines(cluster2, module):
+    a, b = cluster2[1], cluster2[2]
+    b.insmod(module, b=b.addr, role="server")
+    a.insmod(module, b=b.addr, role="client")
+    for command in COMMANDS:
+        assert ask(a, module, f"{command} iters=100")["median"] > 0
+    job = a.spawn(f"echo row=rtt iters=1000000 >{FILES[module]}", 100)
+    b.sh("sleep 1")
+    b.rmmod(module)
+    assert job.wait().status and not job.wait().timeout
+    b.insmod(module, b=b.addr, role="server")
+    assert ask(a, module, "row=rtt iters=100")["median"] > 0
+
+
+def test_device_removed_under_a_row(cluster2):
+    a, b = cluster2[1], cluster2[2]
+    b.insmod("floor_verbs", b=b.addr, role="server")
+    a.insmod("floor_verbs", b=b.addr, role="client")
+    job = a.spawn("echo row=rtt iters=1000000 >/proc/popcorn_floor_verbs", 100)
+    b.sh("sleep 1; rdma link delete rxe0")
+    assert job.wait().status
+    b.rmmod("floor_verbs")
+    b.sh("rdma link add rxe0 type rxe netdev eth0")
+
+
+@pytest.mark.timeout(200)
+def test_a_cut_wire_ends_a_row(cluster2):
+    """Nothing tells the client that its server is gone: the watchdog or the retries must."""
+    a, b = cluster2[1], cluster2[2]
+    for m in FILES:
+        b.insmod(m, b=b.addr, role="server")
+        a.insmod(m, b=b.addr, role="client")
+    jobs = [a.spawn(f"echo row=rtt iters=1000000 >{path}", 100) for path in FILES.values()]
+    a.sh("sleep 1")
+    cluster2.cut(1, 2)
+    assert all(job.wait().status and not job.wait().timeout for job in jobs)

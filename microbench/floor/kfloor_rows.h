@@ -9,6 +9,7 @@
 #include <linux/mm.h>
 #include <linux/mutex.h>
 #include <linux/proc_fs.h>
+#include <linux/sched/signal.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/sort.h>
@@ -90,6 +91,14 @@ static int kfloor_serve(struct kfloor_chan *c, const struct kfloor_cmd *cmd)
 	return err ?: c->recv(c, (cmd->window - room) / half);
 }
 
+/* Answers that come before the asker waits never put it to sleep, so look for SIGKILL here. */
+static int kfloor_unwanted(void)
+{
+	if (READ_ONCE(kfloor_leaving))
+		return -ESHUTDOWN;
+	return fatal_signal_pending(current) ? -EINTR : 0;
+}
+
 /**
  * kfloor_ask() - the measuring side of a row
  * @s:	gets one sample an iteration (rtt, fetch) or batch (stream, rate)
@@ -108,9 +117,7 @@ static int kfloor_ask(struct kfloor_chan *c, const struct kfloor_cmd *cmd,
 	last = ktime_get_ns();
 	if (!kfloor_windowed(cmd)) {
 		for (i = 0; !err && i < cmd->iters + warm; i++, last = t) {
-			if (READ_ONCE(kfloor_leaving))
-				return -ESHUTDOWN;
-			err = c->send(c) ?: c->recv(c, 1);
+			err = kfloor_unwanted() ?: c->send(c) ?: c->recv(c, 1);
 			t = ktime_get_ns();
 			if (i >= warm)
 				s->ns[s->n++] = t - last;
@@ -121,9 +128,7 @@ static int kfloor_ask(struct kfloor_chan *c, const struct kfloor_cmd *cmd,
 	err = c->send(c);
 	n = kfloor_pages(cmd);
 	for (i = half; !err && i <= n; i += half) {
-		if (READ_ONCE(kfloor_leaving))
-			return -ESHUTDOWN;
-		err = c->recv(c, half) ?: c->send(c);
+		err = kfloor_unwanted() ?: c->recv(c, half) ?: c->send(c);
 		if (i % KFLOOR_BATCH == 0) {
 			t = ktime_get_ns();
 			if (i > warm)
