@@ -238,6 +238,13 @@ void popcorn_slot_end(struct popcorn_link *l, struct pt_slot *s, int status)
 	struct popcorn_async *a = ps->async;
 	u8 class = la - l->lane;
 
+	if (!status) {
+		u32 len = s->page ? PAGE_SIZE : s->ans_len;
+
+		trace_popcorn_recv(l->node->pt.id, l->peer, class, s->page ? PW_PAGE : PW_ANS,
+				   ps->type, len);
+		popcorn_msg_count_rx(ps->type, len);
+	}
 	if (s->page) {
 		trace_popcorn_page(l->node->pt.id, l->peer, class, s->frame, status);
 		if (!status) {
