@@ -221,6 +221,66 @@ static void requests(void)
 	pair_free(p);
 }
 
+static void want(int i, u32 frame, u16 slot, u16 gen)
+{
+	((struct pw_want *)body)[i] = (struct pw_want){
+		cpu_to_le32(frame), cpu_to_le16(slot), cpu_to_le16(gen)
+	};
+}
+
+static void several_pages(void)
+{
+	struct pair *p = pair_up();
+	struct pt_lane *la = &p->s[0].l.lane[1];
+
+	pair_settle(p);
+#define WANT(n, len_) do { \
+	next(la, PW_REQ, len_); \
+	h.flags = PW_F_PAGES; \
+	h.arg = cpu_to_le32(n); \
+	want(0, 1, 0, 0); \
+	want(1, 2, 1, 5); \
+	want(2, 3, 2, 6); \
+} while (0)
+	WANT(0, 24);
+	REFUSED(la, 24);
+	WANT(PW_WANTS_MAX + 1, PW_PAYLOAD);
+	REFUSED(la, PW_PAYLOAD);
+	WANT(3, 23);
+	REFUSED(la, 23);
+	WANT(~0u, 24);
+	REFUSED(la, 24);
+	WANT(3, PW_PAYLOAD);		/* more than one frame */
+	h.total = cpu_to_le32(PW_PAYLOAD + 1);
+	REFUSED(la, PW_PAYLOAD);
+	WANT(3, 24);
+	want(0, 1, 3, 0);		/* the first isn't the header's */
+	REFUSED(la, 24);
+	WANT(3, 24);
+	want(0, 1, 0, 1);
+	REFUSED(la, 24);
+	WANT(3, 24);
+	want(2, 1, 1, 7);		/* one slot twice: the others are let go */
+	CHECK_EQ(rx(la, 24), -EPROTO);
+	CHECK_EQ(la->ans[0].state | la->ans[1].state | la->ans[2].state, PT_ANS_IDLE);
+	WANT(3, 24);
+	want(2, 1, 8, 7);		/* no such slot */
+	CHECK_EQ(rx(la, 24), -EPROTO);
+	CHECK_EQ(la->ans[0].state | la->ans[1].state, PT_ANS_IDLE);
+	WANT(3, 24);
+	CHECK_EQ(rx(la, 24), 0);
+	CHECK_EQ(la->ans[2].state, PT_ANS_OPEN);
+	CHECK_EQ(la->ans[2].gen, 6);
+	CHECK_EQ(la->ans[2].frame, 3);
+	WANT(3, 24);			/* all three are open */
+	REFUSED(la, 24);
+	la = &p->s[0].l.lane[PW_URGENT];
+	WANT(1, 8);
+	REFUSED(la, 8);
+	memset(body, 0, sizeof(body));
+	pair_free(p);
+}
+
 static void cancels(void)
 {
 	struct pair *p = pair_up();
@@ -399,7 +459,7 @@ static void any_bit(void)
 
 static const struct tap_test tests[] = {
 	TEST(headers), TEST(unsequenced), TEST(messages), TEST(more_than_allowed),
-	TEST(requests), TEST(cancels), TEST(answers), TEST(pages), TEST(out_of_session),
+	TEST(requests), TEST(several_pages), TEST(cancels), TEST(answers), TEST(pages), TEST(out_of_session),
 	TEST(any_bit),
 };
 
