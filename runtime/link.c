@@ -441,7 +441,7 @@ static void tell(struct ue_link *ul, u32 todo)
 		ue_log(n, "node %u: up over %s", ul->pt.peer, n->drv->name);
 	if (todo & PT_ACT_DEAD && ul->pt.fail_status != -ESHUTDOWN)
 		ue_log(n, "node %u: gone; what waited for it has failed", ul->pt.peer);
-	if (todo & PT_ACT_LEASE_LOST && !(todo & PT_ACT_DEAD))
+	if (todo & PT_ACT_LEASE_LOST && !(todo & PT_ACT_DEAD) && ul->pt.state == PT_LINK_UP)
 		ue_log(n, "node %u: not heard for too long, lease lost", ul->pt.peer);
 }
 

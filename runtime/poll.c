@@ -21,6 +21,7 @@
 #define SPINS		2000	/* looks at an answer before a thread sleeps that can't poll */
 #define HOT		1000	/* empty polls after which a lane counts as cold */
 #define COLD_EVERY	4	/* rounds between polls of one cold lane */
+#define CATCH_UP	64	/* rounds at most before a tick that comes late */
 #define PARK_US		200	/* how late the service thread sees that nobody polls */
 
 u64 ue_clock_ms(void)
@@ -145,7 +146,7 @@ static int look(struct popcorn_node *n)
 		struct ue_conn *c = n->live[i];
 
 		/* A round has one piece of bulk, in or out: what is urgent waits for no more. */
-		if (c->class == PW_BULK && !n->yielded &&
+		if (c->class == PW_BULK && !n->yielded && i != turn &&
 		    unlikely(atomic_load_explicit(&n->work, memory_order_relaxed))) {
 			n->yielded = true;
 			break;
@@ -264,20 +265,36 @@ static void watch(struct popcorn_node *n, u32 us)
 		ue_conn_accept(n);
 }
 
-/* What time brings. Return: the time, ms. */
-static u64 clockwork(struct popcorn_node *n)
+/*
+ * This process did not run for a while. What its peers said meanwhile is heard before
+ * they are judged silent.
+ */
+static void catch_up(struct popcorn_node *n)
+{
+	u32 i;
+
+	for (i = 0; i < n->nlive; i++)
+		n->live[i]->idle = 0;
+	for (i = 0; i < CATCH_UP && look(n); i++)
+		;
+}
+
+/* What time brings. */
+static void clockwork(struct popcorn_node *n)
 {
 	u64 now = ue_clock_ms();
 
-	if (now != ue_now(n)) {
-		atomic_store_explicit(&n->now, now, memory_order_relaxed);
-		watch(n, 0);
-		if (now >= n->tick_next)
-			tick(n, now);
-		if (atomic_load(&n->work))
-			work(n);
+	if (now == ue_now(n))
+		return;
+	atomic_store_explicit(&n->now, now, memory_order_relaxed);
+	watch(n, 0);
+	if (now >= n->tick_next) {
+		if (unlikely(now - n->tick_next >= n->pt.cfg.hb_ms))
+			catch_up(n);
+		tick(n, now);
 	}
-	return now;
+	if (atomic_load(&n->work))
+		work(n);
 }
 
 static void doze(struct popcorn_node *n, u32 us)

@@ -25,9 +25,9 @@ BIN = TOP / "build" / "bin"
 PORT = 7471
 WIRES = ("tcp", "shm")
 # Bounds of a fast death; what must come within them gets SLACK seconds more on a busy machine.
-DEAD_MS = 3000
-FAST = {"hb": 100, "lease": 1500, "dead": DEAD_MS, "connect": 500}
-SLACK = 20
+DEAD_MS = 6000
+FAST = {"hb": 100, "lease": 4000, "dead": DEAD_MS, "connect": 1000}
+SLACK = 30
 
 ECHO, UNKNOWN = 16, 99
 EHOSTDOWN, ETIMEDOUT = 112, 110

@@ -27,7 +27,8 @@
 #define WINDOW_MAX	256
 #define SLOTS		32	/* the engine's default */
 #define THREADS_MAX	64
-#define TIMEOUT_MS	5000
+#define TIMEOUT_MS	60000	/* a busy machine may keep a process waiting */
+#define TURNS		20	/* parts of urgent_under_bulk, with and without urgent */
 
 enum { T_ECHO = PW_T_USER, T_PAGE, T_COPY, T_SINK };
 
@@ -344,52 +345,73 @@ static void row_rate(void)
 	report(opt.size, rate.when, n, BATCH, more);
 }
 
-/* Pages a second over @ms, with a paced urgent round trip each @pace us if @ns. */
-static double bulk_rate(u32 n, u64 *ns)
+/*
+ * Bulk flows for @n intervals of @pace microseconds, each with an urgent round trip
+ * if @ns is given. @gap: picoseconds a page took in each interval.
+ */
+static void bulk_intervals(u32 n, u64 *ns, u64 *gap)
 {
 	static u8 out[PW_MSG_MAX], in[PW_MSG_MAX];
-	u64 begin = now_ns(), pages = flow_pages, t, next = begin, t0;
+	u64 begin, end, pages, t, empty = 0;
 	u32 i;
 	int r;
 
 	for (i = 0; i < n; i++) {
-		next += opt.pace * 1000ull;
-		while ((t = now_ns()) < next)
-			popcorn_poll(node, (next - t) / 1000 + 1);
-		if (!ns)
+		pages = flow_pages;
+		begin = now_ns();
+		end = begin + opt.pace * 1000ull;
+		while ((t = now_ns()) < end)
+			popcorn_poll(node, (end - t) / 1000 + 1);
+		if (ns) {
+			r = popcorn_request(node, 1, class_of(opt.class), T_ECHO, out, opt.size,
+					    in, opt.size, TIMEOUT_MS);
+			if (r != (int)opt.size)
+				die("urgent round trip", r < 0 ? r : EPROTO);
+			ns[i] = now_ns() - t;
+		}
+		/* Nothing at all: the other side had no CPU. That is no interval. */
+		if (flow_pages == pages) {
+			i -= empty++ < n * 1000ull;
 			continue;
-		t0 = now_ns();
-		r = popcorn_request(node, 1, class_of(opt.class), T_ECHO, out, opt.size, in,
-				    opt.size, TIMEOUT_MS);
-		if (r != (int)opt.size)
-			die("urgent round trip", r < 0 ? r : EPROTO);
-		ns[i] = now_ns() - t0;
-		if (now_ns() > next)
-			next = now_ns();
+		}
+		gap[i] = (now_ns() - begin) * 1000 / (flow_pages - pages);
 	}
-	return (flow_pages - pages) * 1e9 / (now_ns() - begin);
+}
+
+/* Mean of the middle half: intervals in which a CPU was taken away don't count. */
+static double middle(u64 *v, u32 n)
+{
+	double sum = 0;
+	u32 i;
+
+	qsort(v, n, sizeof(*v), by_value);
+	for (i = n / 4; i < n - n / 4; i++)
+		sum += v[i];
+	return sum / (n - n / 4 * 2);
 }
 
 static void row_urgent(void)
 {
-	u32 n = opt.iters, part = n / 5 ?: 1, i;
-	u64 *ns = times(n), *idle = times(n);
-	double solo = 0, loaded = 0;
-	char more[96];
+	u32 part = (opt.iters + TURNS - 1) / TURNS, n = part * TURNS, i;
+	u64 *ns = times(n), *idle = times(n), *solo = times(n), *loaded = times(n);
+	double us, ratio;
+	char more[128];
 
 	ping(opt.class, opt.size, n, idle);
 	flow_start();
-	bulk_rate(part, NULL);
+	bulk_intervals(part, NULL, solo);
 	/* In turns, so that a machine that changes its pace hits both. */
-	for (i = 0; i < 5; i++) {
-		solo += bulk_rate(part, NULL);
-		loaded += bulk_rate(part, ns + i * part);
+	for (i = 0; i < TURNS; i++) {
+		bulk_intervals(part, NULL, solo + i * part);
+		bulk_intervals(part, ns + i * part, loaded + i * part);
 	}
 	flow_stop();
+	us = middle(solo, n) / 1e6;
+	ratio = us * 1e6 / middle(loaded, n);
 	snprintf(more, sizeof(more),
-		 ", \"idle\": %.3f, \"bulk_share\": %.3f, \"bulk_solo\": %.0f, \"pace\": %u",
-		 median(idle, n), loaded / solo, solo / 5, opt.pace);
-	report(opt.size, ns, part * 5, 1, more);
+		 ", \"idle\": %.3f, \"bulk_share\": %.3f, \"bulk_page_us\": %.3f, \"pace\": %u",
+		 median(idle, n), ratio, us, opt.pace);
+	report(opt.size, ns, n, 1, more);
 }
 
 /* ------------------------------------------------------------------ nodes */
@@ -431,6 +453,8 @@ static void make_node(u32 id, const char *list)
 	o.mode = opt.block || id > 1 ? POPCORN_BLOCK : POPCORN_BUSY;
 	o.service = false;
 	o.log = quiet;
+	o.cfg.lease_ms = TIMEOUT_MS;
+	o.cfg.dead_ms = 2 * TIMEOUT_MS;
 	if (!strcmp(opt.row, "rate"))
 		o.backlog = opt.window;
 	if (opt.window > o.cfg.slots)

@@ -33,6 +33,7 @@
  * @buf:   received, not yet handled: from @head to @tail
  * @page:  PW_PAGE: where the rest goes; @page_got bytes are there
  * @hdr:   its header
+ * @tries: receives since the socket was full
  * @iov:   being sent, from @iov_at to @iov_n
  * @ctl:   copy of an unsequenced frame, which the core keeps for a moment only
  */
@@ -44,6 +45,7 @@ struct usock {
 	struct popcorn_frame *page;
 	u32 page_got;
 	struct pw_hdr hdr;
+	u32 tries;
 	u32 iov_at;
 	u32 iov_n;
 	u32 ctl_used;
@@ -359,7 +361,8 @@ static int tcp_rx(struct ue_conn *c)
 	bool cork = c->class == PW_BULK;
 	int r;
 
-	if (unlikely(c->full) && !(c->node->round & 3)) {
+	/* Each try is a system call. */
+	if (unlikely(c->full) && !(++u->tries & 3)) {
 		ue_lock(&c->ul->lock);
 		c->full = false;
 		tcp_tx(c->ln);
