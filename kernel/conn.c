@@ -295,15 +295,30 @@ static void slot_event(struct popcorn_link *l, const struct pt_event *ev)
 		popcorn_slot_put(l, ev->slot);
 }
 
-static int rx_error(struct popcorn_link *l, int r)
-	__releases(&l->lock)
+static int rx_error(struct popcorn_conn *c, int r)
+	__releases(&c->link->lock)
 {
-	if (l->pt.state == PT_LINK_UP)
+	struct popcorn_link *l = c->link;
+
+	if (r == -EPROTO && l->pt.state == PT_LINK_UP)
 		pr_warn_ratelimited("node %u: node %u sent what the protocol forbids; link reset\n",
 				    l->node->pt.id, l->peer);
-	popcorn_link_fault(l, r);
+	if (attached(c))
+		popcorn_link_fault(l, r);
 	popcorn_link_unlock(l, false);
 	return r;
+}
+
+/*
+ * A posting driver's buffer is free again. The peer may use a receive that an
+ * answer used up only after our next request, before which it is posted; one
+ * for an unsequenced frame at any time, so that is posted now.
+ */
+static void give_back(struct popcorn_conn *c, struct popcorn_rxbuf *buf, bool now)
+{
+	popcorn_rxbuf_put(c, buf);
+	if (now)
+		c->link->pt.actions |= PT_ACT_TX(c->class);
 }
 
 /**
@@ -319,30 +334,33 @@ static int rx_error(struct popcorn_link *l, int r)
  * Any context; one call at a time a connection, in the order of arrival.
  * Return: 0: the buffer is still the driver's; 1: it is lent; -errno: the
  * session is over, the buffer is the driver's, nothing more may be passed in.
+ * A driver with kick_locked() gives the buffer away in any case: it comes back
+ * by popcorn_rxbuf_get().
  */
 int popcorn_conn_rx(struct popcorn_conn *c, const struct pw_hdr *h, const void *payload,
 		    u32 len, struct popcorn_rxbuf *buf)
 {
 	struct popcorn_link *l = c->link;
 	struct popcorn_lane *la = &l->lane[c->class];
+	bool posts = c->driver->kick_locked;
 	struct popcorn_msg *m = NULL;
 	struct pt_event ev;
 	int r;
 
 	spin_lock_bh(&l->lock);
-	if (unlikely(!attached(c))) {
-		spin_unlock_bh(&l->lock);
-		return -ESTALE;
+	r = likely(attached(c)) ? pt_lane_rx(&l->pt.lane[c->class], h, payload, len, &ev) :
+	    -ESTALE;
+	if (unlikely(r)) {
+		if (posts)
+			popcorn_rxbuf_put(c, buf);
+		return rx_error(c, r);
 	}
-	r = pt_lane_rx(&l->pt.lane[c->class], h, payload, len, &ev);
-	if (unlikely(r))
-		return rx_error(l, r);
 	switch (ev.what) {
 	case PT_EV_FRAG:
 	case PT_EV_MSG:
 	case PT_EV_REQ:
 		if (WARN_ON_ONCE(!buf))
-			return rx_error(l, -EPROTO);
+			return rx_error(c, -EPROTO);
 		buf->posted = false;
 		buf->next = NULL;
 		*la->rx_tail = buf;
@@ -353,6 +371,8 @@ int popcorn_conn_rx(struct popcorn_conn *c, const struct pw_hdr *h, const void *
 		break;
 	default:
 		slot_event(l, &ev);
+		if (posts)
+			give_back(c, buf, h->kind < PW_MSG);
 	}
 	popcorn_link_unlock(l, false);
 	if (m)
@@ -366,24 +386,27 @@ EXPORT_SYMBOL_GPL(popcorn_conn_rx);
  * @c:     connection
  * @imm:   the immediate
  * @bytes: bytes written
+ * @buf:   the receive that this used up; given away as by popcorn_conn_rx()
  *
  * As popcorn_conn_rx(). Return: 0 or -errno.
  */
-int popcorn_conn_rx_imm(struct popcorn_conn *c, u32 imm, u32 bytes)
+int popcorn_conn_rx_imm(struct popcorn_conn *c, u32 imm, u32 bytes, struct popcorn_rxbuf *buf)
 {
 	struct popcorn_link *l = c->link;
 	struct pt_event ev;
-	int r;
+	int r = -ESTALE;
 
 	spin_lock_bh(&l->lock);
-	if (unlikely(!attached(c))) {
-		spin_unlock_bh(&l->lock);
-		return -ESTALE;
+	if (likely(attached(c)))
+		r = pt_lane_rx_imm(&l->pt.lane[c->class], imm, bytes, &ev);
+	if (unlikely(r)) {
+		popcorn_rxbuf_put(c, buf);
+		return rx_error(c, r);
 	}
-	r = pt_lane_rx_imm(&l->pt.lane[c->class], imm, bytes, &ev);
-	if (unlikely(r))
-		return rx_error(l, r);
+	if (ev.slot->page)
+		c->driver->page_arrived(c, ev.slot->page);
 	slot_event(l, &ev);
+	give_back(c, buf, false);
 	popcorn_link_unlock(l, false);
 	return 0;
 }
@@ -407,7 +430,7 @@ struct popcorn_frame *popcorn_conn_rx_page(struct popcorn_conn *c, const struct 
 	if (attached(c))
 		f = pt_lane_rx_page(&l->pt.lane[c->class], h);
 	if (!f) {
-		rx_error(l, -EPROTO);
+		rx_error(c, -EPROTO);
 		return NULL;
 	}
 	spin_unlock_bh(&l->lock);
@@ -417,6 +440,4 @@ EXPORT_SYMBOL_GPL(popcorn_conn_rx_page);
 
 /* Of the core, drivers call these. */
 EXPORT_SYMBOL_GPL(pt_lane_tx);
-EXPORT_SYMBOL_GPL(pt_lane_tx_peek);
-EXPORT_SYMBOL_GPL(pt_lane_tx_pending);
 EXPORT_SYMBOL_GPL(pt_lane_nop);

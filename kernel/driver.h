@@ -60,6 +60,11 @@ struct popcorn_conn {
  * @release:    last count is gone; free. Any context, in an RCU read section: a
  *              module that goes waits for its last connection, then
  *              synchronize_rcu()
+ * @kick_locked: instead of @kick, for a driver that can send with the link's lock
+ *              held and bottom halves off: send what is pending, post what has
+ *              come back. Returns 0 or why the connection has failed
+ * @page_arrived: with @imm: a page has been written into @f: let the CPU see it.
+ *              Link's lock held
  * @kick:       frames may be pending or receive buffers may have come back. The
  *              driver takes buffers with popcorn_rxbuf_get(), then frames with
  *              pt_lane_tx(), both under the link's lock, until its queue is
@@ -84,6 +89,8 @@ struct popcorn_driver {
 	void (*close)(struct popcorn_conn *c, bool flush);
 	void (*release)(struct popcorn_conn *c);
 	void (*kick)(struct popcorn_conn *c, bool may_sleep);
+	int (*kick_locked)(struct popcorn_conn *c);
+	void (*page_arrived)(struct popcorn_conn *c, struct popcorn_frame *f);
 	int (*chunk_add)(struct popcorn_chunk *chunk);
 	void (*chunk_remove)(struct popcorn_chunk *chunk);
 	u32 (*keys)(struct popcorn_conn *c, struct pw_key *keys, u32 max, u32 *chunk);
@@ -121,7 +128,7 @@ void popcorn_conn_failed(struct popcorn_conn *c, int error);
 
 int popcorn_conn_rx(struct popcorn_conn *c, const struct pw_hdr *h, const void *payload,
 		    u32 len, struct popcorn_rxbuf *buf);
-int popcorn_conn_rx_imm(struct popcorn_conn *c, u32 imm, u32 bytes);
+int popcorn_conn_rx_imm(struct popcorn_conn *c, u32 imm, u32 bytes, struct popcorn_rxbuf *buf);
 struct popcorn_frame *popcorn_conn_rx_page(struct popcorn_conn *c, const struct pw_hdr *h);
 
 /* The lane of a connection; pt_lane_tx() and _peek() are called with the lock

@@ -369,20 +369,37 @@ static u32 link_act(struct popcorn_link *l, u32 act)
  */
 void popcorn_link_unlock(struct popcorn_link *l, bool may_sleep) __releases(&l->lock)
 {
+	u32 act = pt_link_actions(&l->pt), lanes = act | l->pt.reap;
 	struct popcorn_conn *kick[PW_CLASSES];
 	struct popcorn_done *done, *next;
-	u32 lanes, act = pt_link_actions(&l->pt);
 	unsigned int n = 0;
-	u8 c;
 
-	if (unlikely(act & ~PT_ACT_TX_ALL))
+	if (!lanes && !l->done) {
+		spin_unlock_bh(&l->lock);
+		return;
+	}
+	if (unlikely(act & ~PT_ACT_TX_ALL)) {
 		act = link_act(l, act);
-	for (lanes = act | l->pt.reap; lanes; lanes &= lanes - 1) {
-		c = __ffs(lanes);
-		lane_reap(l, c);
-		if (act & PT_ACT_TX(c) && l->conn[c]) {
-			kick[n] = l->conn[c];
-			popcorn_conn_get(kick[n++]);
+		lanes = act | l->pt.reap;
+	}
+	for (; lanes; lanes &= lanes - 1) {
+		u8 c = __ffs(lanes);
+		struct popcorn_conn *conn = l->conn[c];
+
+		if (l->pt.reap & PT_ACT_TX(c))
+			lane_reap(l, c);
+		if (!(act & PT_ACT_TX(c)) || !conn)
+			continue;
+		if (conn->driver->kick_locked) {
+			int err = conn->driver->kick_locked(conn);
+
+			if (unlikely(err)) {
+				popcorn_link_fault(l, err);
+				link_act(l, pt_link_actions(&l->pt));
+			}
+		} else {
+			popcorn_conn_get(conn);
+			kick[n++] = conn;
 		}
 	}
 	done = l->done;
@@ -398,9 +415,9 @@ void popcorn_link_unlock(struct popcorn_link *l, bool may_sleep) __releases(&l->
 		}
 		rcu_read_unlock();
 	}
-	for (c = 0; c < n; c++) {
-		kick[c]->driver->kick(kick[c], may_sleep);
-		popcorn_conn_put(kick[c]);
+	while (n--) {
+		kick[n]->driver->kick(kick[n], may_sleep);
+		popcorn_conn_put(kick[n]);
 	}
 }
 
@@ -446,8 +463,8 @@ static void link_account(struct popcorn_link *l)
 		}
 	} else if (l->pt.initiator && l->driver && error != -ECONNRESET) {
 		if (!l->failures++ && !l->connect_error)
-			pr_info("node %u: can't reach node %u over %s yet (%d)\n", id, l->peer,
-				l->driver->name, error);
+			pr_info_ratelimited("node %u: can't reach node %u over %s yet (%d)\n", id,
+					    l->peer, l->driver->name, error);
 		l->connect_error = error;
 		/* Twice, since once may be just before the peer came up. */
 		if (l->failures >= 2) {
@@ -500,8 +517,8 @@ static void link_up(struct popcorn_link *l)
 		pr_warn("node %u: %s can't connect to node %u (%d), using %s\n",
 			l->node->pt.id, best->name, l->peer, error, drv->name);
 	else
-		pr_info("node %u: link to node %u is up over %s\n", l->node->pt.id, l->peer,
-			drv->name);
+		pr_info_ratelimited("node %u: link to node %u is up over %s\n", l->node->pt.id,
+				    l->peer, drv->name);
 }
 
 static void link_event(struct popcorn_link *l, enum popcorn_event_what what, u64 inc)
@@ -528,7 +545,8 @@ static void link_work(struct work_struct *work)
 		link_event(l, POPCORN_LEASE_LOST, inc ?: dead_inc);
 	if (todo & PT_ACT_DEAD) {
 		if (!l->node->gone)
-			pr_warn("node %u: node %u is dead\n", l->node->pt.id, l->peer);
+			pr_warn_ratelimited("node %u: node %u is dead\n", l->node->pt.id,
+					    l->peer);
 		link_event(l, POPCORN_PEER_DEAD, dead_inc);
 	}
 	if (todo & PT_ACT_CLOSE) {

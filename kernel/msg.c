@@ -919,8 +919,7 @@ EXPORT_SYMBOL_GPL(popcorn_request_pages);
 
 /*
  * PW_T_KEYS tells the peer the remote keys of our chunks. They hold for one
- * session, and a message may be replayed in the next: the first entry of each
- * message names the session.
+ * session, and a message may be replayed in the next: each names its session.
  */
 #define KEYS_MAX (PW_MSG_MAX / sizeof(struct pw_key))
 
@@ -935,7 +934,7 @@ static void keys_received(struct popcorn_msg *m)
 		goto done;
 	popcorn_msg_copy(m, 0, k, m->len);
 	spin_lock_bh(&l->lock);
-	if (le64_to_cpu(k[0].addr) == l->pt.session)
+	if (le32_to_cpu(k->session) == (u32)l->pt.session)
 		for (i = 0; i < PW_CLASSES; i++) {
 			c[i] = l->conn[i];
 			if (c[i])
@@ -946,8 +945,10 @@ static void keys_received(struct popcorn_msg *m)
 		if (!c[i])
 			continue;
 		if (c[i]->driver->keys_received)
-			c[i]->driver->keys_received(c[i], k + 1, n - 1);
-		c[i]->driver->kick(c[i], true);
+			c[i]->driver->keys_received(c[i], k, n);
+		spin_lock_bh(&l->lock);
+		l->pt.actions |= PT_ACT_TX(i);
+		popcorn_link_unlock(l, true);
 		popcorn_conn_put(c[i]);
 	}
 done:
@@ -965,7 +966,7 @@ void popcorn_keys_send(struct popcorn_link *l)
 	struct popcorn_conn *c = NULL;
 	struct pw_key *k = NULL;
 	void **big = NULL;
-	u32 n = 0;
+	u32 i, n = 0;
 
 	spin_lock_bh(&l->lock);
 	l->keys.due = l->keys.sent;
@@ -988,17 +989,16 @@ void popcorn_keys_send(struct popcorn_link *l)
 		l->keys.generation = popcorn_pool_generation();
 	k = kvcalloc(KEYS_MAX, sizeof(*k), GFP_KERNEL);
 	if (k)
-		n = c->driver->keys(c, k + 1, KEYS_MAX - 1, &l->keys.next);
-	if (n) {
-		k[0].addr = cpu_to_le64(l->keys.session);
-		k[0].chunk = cpu_to_le32(PW_NOFRAME);
-		big = popcorn_big_alloc((n + 1) * sizeof(*k), k, GFP_KERNEL);
-	}
+		n = c->driver->keys(c, k, KEYS_MAX, &l->keys.next);
+	for (i = 0; i < n; i++)
+		k[i].session = cpu_to_le32(l->keys.session);
+	if (n)
+		big = popcorn_big_alloc(n * sizeof(*k), k, GFP_KERNEL);
 	spin_lock_bh(&l->lock);
 	if (big && !l->keys.sent && !l->node->gone) {
 		tx_load(&tx->pt, NULL, big, NULL, 0);
 		tx->pt.notify = true;
-		if (!pt_send(&l->pt.lane[PW_URGENT], &tx->pt, PW_T_KEYS, (n + 1) * sizeof(*k))) {
+		if (!pt_send(&l->pt.lane[PW_URGENT], &tx->pt, PW_T_KEYS, n * sizeof(*k))) {
 			tx->big = big;
 			big = NULL;
 			l->keys.sent = l->keys.due = true; /* go on when it is acknowledged */

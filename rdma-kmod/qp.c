@@ -256,25 +256,6 @@ static void batch_send(struct rdma_conn *c, const void *data, u32 len, bool sign
 	batch_add(c, addr, len, signal);
 }
 
-/*
- * Where the peer wants a page. Return: 0, -EAGAIN if it hasn't told that
- * chunk's key yet, -EPROTO if the frame can't be.
- */
-static int remote_frame(struct rdma_conn *c, u32 frame, u64 *addr, u32 *rkey)
-{
-	u32 chunk = frame / POPCORN_CHUNK_PAGES, page = frame % POPCORN_CHUNK_PAGES;
-	struct pw_key *k;
-
-	if (chunk >= c->nkeys || !c->keys[chunk].pages)
-		return -EAGAIN;
-	k = &c->keys[chunk];
-	if (page >= le32_to_cpu(k->pages))
-		return -EPROTO;
-	*addr = le64_to_cpu(k->addr) + (u64)page * PAGE_SIZE;
-	*rkey = le32_to_cpu(k->rkey);
-	return 0;
-}
-
 /* Post one receive buffer. Link's lock held. */
 static int post_receive(struct rdma_conn *c, struct popcorn_rxbuf *b)
 {
@@ -308,39 +289,61 @@ static int post_receives(struct rdma_conn *c)
 	return err;
 }
 
-/* Take frames until there are none or the ring is full. Link's lock held. */
-static int pump(struct rdma_conn *c, struct pt_lane *la)
+/* The page that comes next: where to? -EAGAIN until its key is known. */
+static int page_target(struct rdma_conn *c, const struct pt_tx *tx, u64 *addr, u32 *rkey)
 {
-	struct pt_out out;
-	int err;
+	u32 chunk = tx->frame / POPCORN_CHUNK_PAGES, page = tx->frame % POPCORN_CHUNK_PAGES;
+	struct pw_key *k;
 
+	if (chunk >= c->nkeys || !c->keys[chunk].pages)
+		return -EAGAIN;
+	k = &c->keys[chunk];
+	if (page >= le32_to_cpu(k->pages))
+		return -EPROTO;
+	*addr = le64_to_cpu(k->addr) + (u64)page * PAGE_SIZE;
+	*rkey = le32_to_cpu(k->rkey);
+	return 0;
+}
+
+/**
+ * rdma_conn_pump - send what is pending, post what has come back
+ * @pc: connection
+ *
+ * Frames are taken until there are none or the ring is full. Link's lock held.
+ * Return: 0, or why the connection has failed.
+ */
+int rdma_conn_pump(struct popcorn_conn *pc)
+{
+	struct rdma_conn *c = rdma_to_conn(pc);
+	struct pt_lane *la = &pc->link->pt.lane[pc->class];
+	int err, late = 0;
+
+	if (c->phase != RDMA_OPEN)
+		return 0;
 	err = post_receives(c);
-	if (err)
+	if (unlikely(err))
 		return err;
 	c->blocked = false;
-	while (c->flow != RDMA_QUIET && pt_lane_tx_pending(la)) {
+	while (c->flow != RDMA_QUIET) {
 		struct pt_tx *tx = pt_lane_tx_peek(la);
-		u64 addr = 0;
-		u32 rkey = 0;
+		struct ib_rdma_wr *w;
+		struct pt_out out;
+		u64 addr, from;
+		u32 rkey;
 
-		if (!ring_space(c)) {
-			c->blocked = true;
+		if (unlikely(!ring_space(c))) {
+			c->blocked = pt_lane_tx_pending(la);
 			break;
 		}
 		if (tx && tx->kind == PW_PAGE) {
-			err = remote_frame(c, tx->frame, &addr, &rkey);
-			if (err == -EAGAIN)	/* keys_received() kicks again */
-				err = 0;
-			if (err || !rkey)
+			late = page_target(c, tx, &addr, &rkey);
+			if (unlikely(late))	/* -EAGAIN: keys_received() is followed by a kick */
 				break;
 		}
 		if (!pt_lane_tx(la, &out))
 			break;
 		if (out.page) {
-			struct popcorn_frame *f = out.page;
-			u64 from = rdma_frame_dma(c->dev, f);
-			struct ib_rdma_wr *w;
-
+			from = rdma_frame_dma(c->dev, out.page);
 			ib_dma_sync_single_for_device(c->dev->dev, from, PAGE_SIZE,
 						      DMA_TO_DEVICE);
 			w = batch_add(c, from, PAGE_SIZE, false);
@@ -356,28 +359,22 @@ static int pump(struct rdma_conn *c, struct pt_lane *la)
 			c->flow = RDMA_QUIET;
 		if (c->batch.n == ARRAY_SIZE(c->batch.wr)) {
 			err = batch_post(c);
-			if (err)
+			if (unlikely(err))
 				return err;
 		}
 	}
-	return batch_post(c) ?: err;
+	err = batch_post(c);
+	return err ?: late == -EPROTO ? late : 0;
 }
 
-/**
- * rdma_conn_kick - send what is pending, post what has come back
- * @pc:        connection
- * @may_sleep: not needed
- */
-void rdma_conn_kick(struct popcorn_conn *pc, bool may_sleep)
+/* The same, from outside. */
+static void kick(struct rdma_conn *c)
 {
-	struct rdma_conn *c = rdma_to_conn(pc);
-	struct pt_lane *la;
-	int err = 0;
+	int err;
 
-	la = popcorn_conn_lock(pc);
-	if (c->phase == RDMA_OPEN)
-		err = pump(c, la);
-	popcorn_conn_unlock(pc);
+	popcorn_conn_lock(&c->base);
+	err = rdma_conn_pump(&c->base);
+	popcorn_conn_unlock(&c->base);
 	if (err)
 		rdma_conn_fail(c, err);
 }
@@ -402,18 +399,17 @@ static void tx_done(struct ib_cq *cq, struct ib_wc *wc)
 {
 	struct rdma_tx *tx = container_of(wc->wr_cqe, struct rdma_tx, cqe);
 	struct rdma_conn *c = tx->conn;
-	struct pt_lane *la;
 	int err = 0;
 
 	if (unlikely(wc->status != IB_WC_SUCCESS)) {
 		rdma_conn_wc_failed(c, wc, "send failed:");
 		return;
 	}
-	la = popcorn_conn_lock(&c->base);
+	popcorn_conn_lock(&c->base);
 	/* All up to this one are done: the ring position of its index next after tail. */
 	c->tail += ((tx->index - c->tail) & (c->depth - 1)) + 1;
-	if (c->blocked && c->phase == RDMA_OPEN)
-		err = pump(c, la);
+	if (c->blocked)
+		err = rdma_conn_pump(&c->base);
 	if (c->tail == c->head)
 		wake_up(&c->drained);
 	popcorn_conn_unlock(&c->base);
@@ -423,35 +419,17 @@ static void tx_done(struct ib_cq *cq, struct ib_wc *wc)
 
 /* -------------------------------------------------------------- receiving */
 
-/* A page has been written; the CPU is to see it before anybody is woken. */
-static void sync_page(struct rdma_conn *c, u32 imm)
+/**
+ * rdma_conn_page_arrived - let the CPU see a page that was written
+ * @pc: connection
+ * @f:  where
+ */
+void rdma_conn_page_arrived(struct popcorn_conn *pc, struct popcorn_frame *f)
 {
-	struct pt_lane *la = popcorn_conn_lock(&c->base);
-	struct popcorn_frame *f = NULL;
+	struct rdma_conn *c = rdma_to_conn(pc);
 
-	if (PW_IMM_SLOT(imm) < la->link->node->cfg.slots)
-		f = la->slots[PW_IMM_SLOT(imm)].page;
-	if (f) {
-		ib_dma_sync_single_for_cpu(c->dev->dev, rdma_frame_dma(c->dev, f), PAGE_SIZE,
-					   DMA_FROM_DEVICE);
-		flush_dcache_page(f->page);
-	}
-	popcorn_conn_unlock(&c->base);
-}
-
-/* The driver still has the buffer: post it again, so that no receive is missing. */
-static void receive_again(struct rdma_conn *c, struct popcorn_rxbuf *b)
-{
-	int err = 0;
-
-	popcorn_conn_lock(&c->base);
-	if (c->phase == RDMA_OPEN)
-		err = post_receive(c, b);
-	else
-		popcorn_rxbuf_put(&c->base, b);
-	popcorn_conn_unlock(&c->base);
-	if (err)
-		rdma_conn_fail(c, err);
+	ib_dma_sync_single_for_cpu(c->dev->dev, rdma_frame_dma(c->dev, f), PAGE_SIZE,
+				   DMA_FROM_DEVICE);
 }
 
 static void rx_done(struct ib_cq *cq, struct ib_wc *wc)
@@ -460,7 +438,6 @@ static void rx_done(struct ib_cq *cq, struct ib_wc *wc)
 	struct rdma_conn *c = rx->conn;
 	struct popcorn_rxbuf *b = rx->buf;
 	const struct pw_hdr *h = b->data;
-	u32 imm;
 
 	rx->buf = NULL;
 	if (unlikely(wc->status != IB_WC_SUCCESS)) {
@@ -471,21 +448,19 @@ static void rx_done(struct ib_cq *cq, struct ib_wc *wc)
 		return;
 	}
 	if (wc->wc_flags & IB_WC_WITH_IMM) {
-		/* First: an answer is to find as many receives as were prepaid. */
-		imm = be32_to_cpu(wc->ex.imm_data);
-		receive_again(c, b);
-		sync_page(c, imm);
-		popcorn_conn_rx_imm(&c->base, imm, wc->byte_len);
+		popcorn_conn_rx_imm(&c->base, be32_to_cpu(wc->ex.imm_data), wc->byte_len, b);
 		return;
 	}
 	ib_dma_sync_single_for_cpu(c->dev->dev, rdma_frame_dma(c->dev, b->frame), wc->byte_len,
 				   DMA_FROM_DEVICE);
-	if (wc->byte_len < PW_HDR) {
-		receive_again(c, b);
+	if (unlikely(wc->byte_len < PW_HDR)) {
+		popcorn_conn_lock(&c->base);
+		popcorn_rxbuf_put(&c->base, b);
+		popcorn_conn_unlock(&c->base);
 		rdma_conn_fail(c, -EPROTO);
-	} else if (popcorn_conn_rx(&c->base, h, h + 1, wc->byte_len - PW_HDR, b) != 1) {
-		receive_again(c, b);
+		return;
 	}
+	popcorn_conn_rx(&c->base, h, h + 1, wc->byte_len - PW_HDR, b);
 }
 
 /* --------------------------------------------------------------- handshake */
@@ -603,7 +578,7 @@ int rdma_conn_register(struct rdma_conn *c, struct ib_mr *mr)
 	c->flow = RDMA_LAST;
 	pt_lane_nop(la);	/* so that there is a last frame */
 	popcorn_conn_unlock(&c->base);
-	rdma_conn_kick(&c->base, true);
+	kick(c);
 	wait_event_timeout(c->drained, is_quiet(c), 5 * HZ);
 
 	reinit_completion(&c->reg_done);
@@ -621,7 +596,7 @@ int rdma_conn_register(struct rdma_conn *c, struct ib_mr *mr)
 	popcorn_conn_lock(&c->base);
 	c->flow = RDMA_FLOWS;
 	popcorn_conn_unlock(&c->base);
-	rdma_conn_kick(&c->base, true);
+	kick(c);
 	if (err == -ETIMEDOUT)
 		rdma_conn_fail(c, err);
 	return err;

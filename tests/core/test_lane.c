@@ -355,6 +355,134 @@ static void pages(void)
 	page(false, true);
 }
 
+/* A written page has no header, but says as much: its request had arrived. */
+static void written_page_acknowledges(void)
+{
+	struct pair *p = pair_up();
+	struct pt_slot *s;
+	struct pt_ans *a;
+
+	p->s[0].l.imm = p->s[1].l.imm = true;
+	send(p, 0, 1, 1, 5000);
+	s = pair_ask_page(p, 0, 1, 3, &p);
+	send(p, 0, 1, 2, 0);
+	pair_pump(p, 0);
+	while (in_flight(p, 0, 1))
+		CHECK_EQ(pair_rx(p, 1, 1), 0);
+	a = pt_ans_get(lane(p, 1, 1), s->index, s->gen, p->s[1].l.life);
+	CHECK_EQ(pt_ans_send_page(lane(p, 1, 1), a, &p), 0);
+	pair_pump(p, 1);
+	CHECK(p->s[1].wire[1][p->s[1].head[1]].out.page);
+	CHECK_EQ(lane(p, 0, 1)->tx_acked, 0);
+	CHECK_EQ(pair_rx(p, 0, 1), 0);
+	CHECK_EQ(lane(p, 0, 1)->tx_acked, 3);	/* not what was sent after the request */
+	CHECK_EQ(p->s[0].reaped, 1);
+	CHECK_EQ(s->tx.state, PT_TX_FREE);
+	slot_release(p, 0, 1, s);
+	pair_free(p);
+}
+
+/* ---------------------------------------------------- several pages, one request */
+
+static struct pt_ans *wanted(struct pair *p, struct pt_slot *s)
+{
+	return pt_ans_get(lane(p, 1, 2), s->index, s->gen, p->s[1].l.life);
+}
+
+static void pages_of_one_request(void)
+{
+	struct pair *p = pair_up();
+	struct pt_slot *s[6];
+	struct pw_want *w;
+	int i;
+
+	p->s[0].l.imm = p->s[1].l.imm = true;
+	CHECK_EQ(pair_ask_pages(p, 0, 2, 6, 9, 40, &p, s), 6);
+	CHECK_EQ(lane(p, 0, 2)->prepaid, 14);
+	pair_settle(p);
+	CHECK_EQ(p->s[1].type_n, 1);		/* a single message with a single credit */
+	CHECK_EQ(lane(p, 0, 2)->crd_used, 1);
+	CHECK_EQ(p->s[1].ev.wants, 6);
+	CHECK_EQ(p->s[1].ev.frame, PW_NOFRAME);
+	w = (struct pw_want *)p->s[1].text;
+	for (i = 0; i < 6; i++) {
+		CHECK_EQ(le32_to_cpu(w[i].frame), 40 + i);
+		CHECK_EQ(le16_to_cpu(w[i].slot), s[i]->index);
+		CHECK_EQ(le16_to_cpu(w[i].gen), s[i]->gen);
+	}
+	/* In any order, each by itself, with a page or an error. */
+	CHECK_EQ(pt_ans_send_page(lane(p, 1, 2), wanted(p, s[5]), &p), 0);
+	CHECK_EQ(pt_ans_send_page(lane(p, 1, 2), wanted(p, s[0]), &p), 0);
+	CHECK_EQ(pt_ans_send(lane(p, 1, 2), wanted(p, s[3]), -EFAULT, 0), 0);
+	side_act(p, 1);
+	pair_settle(p);
+	for (i = 0; i < 6; i++)
+		CHECK_EQ(s[i]->state, i % 5 && i != 3 ? PT_SLOT_WAITING : PT_SLOT_DONE);
+	CHECK_EQ(s[3]->status, -EFAULT);
+	/* The first one's slot is free for others while the rest wait. */
+	slot_release(p, 0, 2, s[0]);
+	CHECK(pair_ask(p, 0, 2, 3, 3, ~0ull) == s[0]);
+	pair_settle(p);
+	CHECK_EQ(pair_answer(p, 1, 2, &p->s[1].ev, 0, 3, 'x'), 0);
+	/* One is given up: it alone is cancelled. */
+	CHECK(!pt_slot_abandon(lane(p, 0, 2), s[1]));
+	pair_settle(p);
+	CHECK_EQ(s[1]->state, PT_SLOT_FREE);
+	CHECK(!wanted(p, s[1]));
+	CHECK_EQ(pt_ans_send_page(lane(p, 1, 2), wanted(p, s[2]), &p), 0);
+	CHECK_EQ(pt_ans_send_page(lane(p, 1, 2), wanted(p, s[4]), &p), 0);
+	side_act(p, 1);
+	pair_settle(p);
+	for (i = 0; i < 6; i++) {
+		if (i == 1)
+			continue;
+		CHECK_EQ(s[i]->state, PT_SLOT_DONE);
+		slot_release(p, 0, 2, s[i]);
+	}
+	CHECK_EQ(lane(p, 0, 2)->prepaid, 20);
+	pair_free(p);
+}
+
+/* Given up before it was sent: others still want theirs, so it goes out all the same. */
+static void pages_given_up_unsent(void)
+{
+	struct pt_cfg cfg = pair_cfg();
+	struct pair *p = pair_new(&cfg, &cfg);
+	struct pt_slot *s[3];
+	int i;
+
+	CHECK_EQ(pair_ask_pages(p, 0, 1, 3, 9, 0, &p, s), 3);
+	for (i = 0; i < 2; i++)
+		CHECK(!pt_slot_abandon(lane(p, 0, 1), s[i]));
+	CHECK_EQ(pair_connect(p, 0), 0);
+	pair_settle(p);
+	CHECK_EQ(p->s[1].type_n, 1);
+	CHECK_EQ(p->s[0].events[PT_EV_ZOMBIE], 2);
+	CHECK_EQ(s[2]->state, PT_SLOT_WAITING);
+	CHECK_EQ(lane(p, 0, 1)->slots_used, 1);
+	pair_free(p);
+}
+
+static void pages_wrongly_asked(void)
+{
+	struct pair *p = pair_up();
+	struct pt_lane *la = lane(p, 0, 1);
+	struct pt_slot *s[2] = { pt_slot_get(la, 0), pt_slot_get(la, 0) };
+
+	s[0]->frame = 1;
+	CHECK_EQ(pt_slots_send(la, s, 2, 9, 16, ~0ull), -EINVAL);	/* no frame */
+	s[1]->frame = 2;
+	CHECK_EQ(pt_slots_send(la, s, 0, 9, 16, ~0ull), -EMSGSIZE);
+	CHECK_EQ(pt_slots_send(la, s, PW_WANTS_MAX + 1, 9, PW_PAYLOAD, ~0ull), -EMSGSIZE);
+	CHECK_EQ(pt_slots_send(la, s, 2, 9, 15, ~0ull), -EMSGSIZE);
+	CHECK_EQ(pt_slots_send(la, s, 2, 9, PW_PAYLOAD + 1, ~0ull), -EMSGSIZE);
+	CHECK_EQ(s[0]->state, PT_SLOT_TAKEN);
+	CHECK_EQ(s[1]->state, PT_SLOT_TAKEN);
+	pt_slot_put(la, s[0]);
+	pt_slot_put(la, s[1]);
+	pair_free(p);
+}
+
 static void page_request_answered_without_page(void)
 {
 	struct pair *p = pair_up();
@@ -749,7 +877,7 @@ static void heartbeat_during_replay(void)
 	CHECK_EQ(le32_to_cpu(out.hdr->seq), 2);
 	CHECK(pt_lane_tx(lane(p, 0, PW_URGENT), &out));
 	CHECK_EQ(le32_to_cpu(out.hdr->seq), 3);
-	lane(p, 0, PW_URGENT)->hb_due = true;
+	lane(p, 0, PW_URGENT)->due |= PT_DUE_HB;
 	CHECK(pt_lane_tx(lane(p, 0, PW_URGENT), &out));
 	CHECK_EQ(out.hdr->kind, PW_HB);
 	CHECK_EQ(le32_to_cpu(out.hdr->seq), 3);
@@ -792,7 +920,9 @@ static const struct tap_test tests[] = {
 	TEST(credit_is_never_exceeded), TEST(message_waits_for_all_its_credit),
 	TEST(classes_are_apart), TEST(consume_of_an_old_life), TEST(quiet_means_quiet),
 	TEST(answered), TEST(answered_with_an_error), TEST(long_answer),
-	TEST(answers_are_prepaid), TEST(pages), TEST(page_request_answered_without_page),
+	TEST(answers_are_prepaid), TEST(pages), TEST(written_page_acknowledges),
+	TEST(pages_of_one_request), TEST(pages_given_up_unsent), TEST(pages_wrongly_asked),
+	TEST(page_request_answered_without_page),
 	TEST(abandoned_before_sent), TEST(cancelled), TEST(cancel_crosses_answer),
 	TEST(cancel_twice), TEST(late_page_keeps_its_frame), TEST(timed_out),
 	TEST(generations_wrap), TEST(peer_serves_fewer), TEST(replay_at_every_frame),

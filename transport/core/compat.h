@@ -33,6 +33,9 @@ typedef uint64_t u64;
 typedef int32_t s32;
 typedef int64_t s64;
 
+#define likely(x)	__builtin_expect(!!(x), 1)
+#define unlikely(x)	__builtin_expect(!!(x), 0)
+
 #define pt_store_release(p, v)	__atomic_store_n(p, v, __ATOMIC_RELEASE)
 
 #define cpu_to_le16(x)	((__le16)htole16(x))

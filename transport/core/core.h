@@ -283,6 +283,10 @@ struct pt_stats {
 	u64 late;			/* answers whose waiter had gone */
 };
 
+#define PT_DUE_NOP	1
+#define PT_DUE_HB	2
+#define PT_DUE_BYE	4
+
 struct pt_lane {
 	struct pt_link *link;
 	u8 class;
@@ -298,7 +302,7 @@ struct pt_lane {
 	struct pt_queue sent;		/* given a number, not acknowledged */
 	struct pt_tx *cur;		/* first of @sent with frames to go */
 	bool stalled;			/* head of msgq was counted as stalled */
-	bool nop_due, hb_due, bye_due;
+	u8 due;				/* PT_DUE_*: unsequenced frames to send */
 
 	/* from the peer */
 	u32 rx_seq;			/* last number received in order */
@@ -494,10 +498,37 @@ struct pt_out {
 	u32 imm;
 };
 
-bool pt_lane_tx_pending(const struct pt_lane *la);
 bool pt_lane_tx(struct pt_lane *la, struct pt_out *out);
 void pt_lane_nop(struct pt_lane *la);
-struct pt_tx *pt_lane_tx_peek(const struct pt_lane *la);
+
+/**
+ * pt_lane_tx_peek - the message that pt_lane_tx() would go on with
+ * @la: lane
+ *
+ * For a driver that can't take every message yet (a page whose remote key
+ * isn't known). Return: the message, or NULL.
+ */
+static inline struct pt_tx *pt_lane_tx_peek(const struct pt_lane *la)
+{
+	if (!la->link->tx_open)
+		return NULL;
+	if (la->cur)
+		return la->cur;
+	if (la->ansq.head)
+		return la->ansq.head;
+	if (la->msgq.head && (s32)(la->crd_limit - la->crd_used) >= la->msgq.head->frames)
+		return la->msgq.head;
+	return NULL;
+}
+
+/**
+ * pt_lane_tx_pending - would pt_lane_tx() give a frame?
+ * @la: lane
+ */
+static inline bool pt_lane_tx_pending(const struct pt_lane *la)
+{
+	return la->link->tx_open && (la->due || pt_lane_tx_peek(la));
+}
 
 /* -------------------------------------------------------------- receiving */
 

@@ -33,7 +33,7 @@ void pt_lane_reset(struct pt_lane *la)
 	la->rx_frag = 0;
 	la->cur = NULL;
 	la->stalled = false;
-	la->nop_due = la->hb_due = la->bye_due = false;
+	la->due = 0;
 	la->peer_slots = PT_SLOTS_MIN;
 }
 
@@ -162,23 +162,6 @@ static bool has_credit(const struct pt_lane *la, const struct pt_tx *tx)
 	return (s32)(la->crd_limit - la->crd_used) >= tx->frames;
 }
 
-static inline bool unsequenced_due(const struct pt_lane *la)
-{
-	return la->nop_due | la->hb_due | la->bye_due;
-}
-
-/**
- * pt_lane_tx_pending - would pt_lane_tx() give a frame?
- * @la: lane
- */
-bool pt_lane_tx_pending(const struct pt_lane *la)
-{
-	if (!la->link->tx_open)
-		return false;
-	return la->cur || la->ansq.head || unsequenced_due(la) ||
-	       (la->msgq.head && has_credit(la, la->msgq.head));
-}
-
 void pt_lane_kick(struct pt_lane *la)
 {
 	if (pt_lane_tx_pending(la))
@@ -198,30 +181,6 @@ static void enqueue(struct pt_lane *la, struct pt_queue *q, struct pt_tx *tx)
 		la->stalled = true;
 		la->stats.stalls++;
 	}
-}
-
-/* The message whose frame comes next, not counting unsequenced frames. */
-static struct pt_tx *next_tx(const struct pt_lane *la)
-{
-	if (la->cur)
-		return la->cur;
-	if (la->ansq.head)
-		return la->ansq.head;
-	if (la->msgq.head && has_credit(la, la->msgq.head))
-		return la->msgq.head;
-	return NULL;
-}
-
-/**
- * pt_lane_tx_peek - the message that pt_lane_tx() would go on with
- * @la: lane
- *
- * For a driver that can't take every message yet (a page whose remote key
- * isn't known). Return: the message, or NULL.
- */
-struct pt_tx *pt_lane_tx_peek(const struct pt_lane *la)
-{
-	return la->link->tx_open ? next_tx(la) : NULL;
 }
 
 /* First frame of a message: it gets its numbers and pays. */
@@ -254,7 +213,7 @@ static void tell(struct pt_lane *la, struct pw_hdr *h)
 	h->credit = cpu_to_le32(la->crd_grant);
 	la->ack_told = la->rx_seq;
 	la->crd_told = la->crd_grant;
-	la->nop_due = false;
+	la->due &= ~PT_DUE_NOP;
 }
 
 /* Number of the last frame sent in this session: a replay may be under way. */
@@ -268,18 +227,18 @@ static bool unsequenced(struct pt_lane *la, struct pt_out *out)
 	struct pt_link *l = la->link;
 	struct pw_hdr *h = &la->ctl.hdr;
 
-	if (!unsequenced_due(la))
+	if (!la->due)
 		return false;
 	memset(h, 0, sizeof(*h));
 	memset(out, 0, sizeof(*out));
 	h->seq = cpu_to_le32(last_out(la));
 	out->hdr = h;
-	if (la->bye_due) {
+	if (la->due & PT_DUE_BYE) {
 		h->kind = PW_BYE;
-		la->bye_due = false;
-	} else if (la->hb_due) {
+		la->due &= ~PT_DUE_BYE;
+	} else if (la->due & PT_DUE_HB) {
 		h->kind = PW_HB;
-		la->hb_due = false;
+		la->due &= ~PT_DUE_HB;
 		la->ctl.hb.sent = cpu_to_le64(l->now);
 		la->ctl.hb.echo = cpu_to_le64(l->peer_sent);
 		out->len = sizeof(la->ctl.hb);
@@ -309,9 +268,9 @@ bool pt_lane_tx(struct pt_lane *la, struct pt_out *out)
 
 	if (!la->link->tx_open)
 		return false;
-	if ((la->hb_due || la->bye_due) && unsequenced(la, out))
-		return true;
-	tx = next_tx(la);
+	if (unlikely(la->due & (PT_DUE_HB | PT_DUE_BYE)))
+		return unsequenced(la, out);
+	tx = pt_lane_tx_peek(la);
 	if (!tx)
 		return unsequenced(la, out);
 	if (tx != la->cur)
@@ -354,7 +313,7 @@ bool pt_lane_tx(struct pt_lane *la, struct pt_out *out)
  */
 void pt_lane_nop(struct pt_lane *la)
 {
-	la->nop_due = true;
+	la->due |= PT_DUE_NOP;
 	pt_lane_kick(la);
 }
 
@@ -649,7 +608,7 @@ void pt_lane_tick(struct pt_lane *la, u64 now)
 	u16 i;
 
 	if (la->ack_told != la->rx_seq || la->crd_told != la->crd_grant) {
-		la->nop_due = true;
+		la->due |= PT_DUE_NOP;
 		pt_lane_kick(la);
 	}
 	if (!la->slots_used)

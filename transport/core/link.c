@@ -228,7 +228,7 @@ void pt_link_bye(struct pt_link *l)
 		l->leased = false;
 		l->actions |= PT_ACT_LEASE_LOST;
 	}
-	l->lane[PW_URGENT].bye_due = true;
+	l->lane[PW_URGENT].due |= PT_DUE_BYE;
 	pt_lane_kick(&l->lane[PW_URGENT]);
 }
 
@@ -263,7 +263,7 @@ void pt_link_lane_up(struct pt_link *l, u8 class, u64 now)
 	l->last_heard = now;
 	l->now = now;
 	l->hb_next = now + l->node->cfg.hb_ms;
-	l->lane[PW_URGENT].hb_due = true;
+	l->lane[PW_URGENT].due |= PT_DUE_HB;
 	l->actions |= PT_ACT_UP | PT_ACT_TX_ALL;
 }
 
@@ -321,7 +321,7 @@ void pt_link_tick(struct pt_link *l, u64 now)
 	case PT_LINK_UP:
 		if (now >= l->hb_next) {
 			l->hb_next = now + cfg->hb_ms;
-			l->lane[PW_URGENT].hb_due = true;
+			l->lane[PW_URGENT].due |= PT_DUE_HB;
 			pt_lane_kick(&l->lane[PW_URGENT]);
 		}
 		break;

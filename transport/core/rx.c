@@ -10,7 +10,7 @@ static void credit_returned(struct pt_lane *la)
 	u32 half = la->link->node->cfg.window / 2;
 
 	if (la->crd_grant - la->crd_told >= half) {
-		la->nop_due = true;
+		la->due |= PT_DUE_NOP;
 		la->link->actions |= la->link->tx_open ? PT_ACT_TX(la->class) : 0;
 	}
 }

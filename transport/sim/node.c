@@ -343,7 +343,7 @@ static void pump(struct sim *s, struct slink *sl, u8 class)
 		struct pkt *p;
 
 		if (tx && tx->kind == PW_PAGE && sl->imm && sl->keys != sl->l.session &&
-		    !la->hb_due && !la->bye_due)
+		    !(la->due & (PT_DUE_HB | PT_DUE_BYE)))
 			return;
 		if (!pt_lane_tx(la, &out))
 			return;
