@@ -230,21 +230,22 @@ static struct ib_rdma_wr *batch_add(struct rdma_conn *c, u64 addr, u32 len, bool
 	c->head++;
 	if (!(c->head & (c->depth / 4 - 1)))
 		signal = true;
-	memset(&w->wr, 0, sizeof(w->wr));
 	w->wr.wr_cqe = &tx->cqe;
 	w->wr.sg_list = &b->sge[b->n];
 	w->wr.num_sge = 1;
 	w->wr.opcode = IB_WR_SEND;
+	w->wr.ex.imm_data = 0;
 	w->wr.send_flags = signal ? IB_SEND_SIGNALED : 0;
 	b->n++;
 	return w;
 }
 
-static void batch_send(struct rdma_conn *c, const void *data, u32 len, bool signal)
+/* A frame: from the pool as it is, else through the ring's copy of it. */
+static void batch_send(struct rdma_conn *c, const void *data, u32 len, bool pool, bool signal)
 {
 	u64 addr;
 
-	if (len <= RDMA_COPY) {
+	if (!pool) {
 		u32 off = (c->head & (c->depth - 1)) * RDMA_COPY;
 
 		memcpy(c->copy + off, data, len);
@@ -260,18 +261,22 @@ static void batch_send(struct rdma_conn *c, const void *data, u32 len, bool sign
 static int post_receive(struct rdma_conn *c, struct popcorn_rxbuf *b)
 {
 	struct rdma_rx *rx = &c->rx[b->index];
-	struct ib_sge sge = {
-		.addr = rdma_frame_dma(c->dev, b->frame),
-		.length = PW_FRAME,
-		.lkey = c->dev->pd->local_dma_lkey,
-	};
-	struct ib_recv_wr wr = { .wr_cqe = &rx->cqe, .sg_list = &sge, .num_sge = 1 };
 	int err;
 
-	ib_dma_sync_single_for_device(c->dev->dev, sge.addr, PW_FRAME, DMA_FROM_DEVICE);
+	if (unlikely(!rx->wr.num_sge)) {
+		rx->sge = (struct ib_sge){
+			.addr = rdma_frame_dma(c->dev, b->frame),
+			.length = PW_FRAME,
+			.lkey = c->dev->pd->local_dma_lkey,
+		};
+		rx->wr = (struct ib_recv_wr){
+			.wr_cqe = &rx->cqe, .sg_list = &rx->sge, .num_sge = 1,
+		};
+	}
+	ib_dma_sync_single_for_device(c->dev->dev, rx->sge.addr, PW_FRAME, DMA_FROM_DEVICE);
 	rx->buf = b;
-	err = ib_post_recv(c->id->qp, &wr, NULL);
-	if (err) {
+	err = ib_post_recv(c->id->qp, &rx->wr, NULL);
+	if (unlikely(err)) {
 		rx->buf = NULL;
 		popcorn_rxbuf_put(&c->base, b);
 	}
@@ -324,7 +329,7 @@ int rdma_conn_pump(struct popcorn_conn *pc)
 	if (unlikely(err))
 		return err;
 	c->blocked = false;
-	while (c->flow != RDMA_QUIET) {
+	while (c->flow != RDMA_QUIET && pt_lane_tx_pending(la)) {
 		struct pt_tx *tx = pt_lane_tx_peek(la);
 		struct ib_rdma_wr *w;
 		struct pt_out out;
@@ -332,7 +337,7 @@ int rdma_conn_pump(struct popcorn_conn *pc)
 		u32 rkey;
 
 		if (unlikely(!ring_space(c))) {
-			c->blocked = pt_lane_tx_pending(la);
+			c->blocked = true;
 			break;
 		}
 		if (tx && tx->kind == PW_PAGE) {
@@ -352,7 +357,9 @@ int rdma_conn_pump(struct popcorn_conn *pc)
 			w->remote_addr = addr;
 			w->rkey = rkey;
 		} else {
+			/* Only a payload, but not a heartbeat's, has a page. */
 			batch_send(c, out.hdr, PW_HDR + out.len,
+				   out.len && out.hdr->kind != PW_HB,
 				   out.hdr->kind == PW_BYE || c->flow == RDMA_LAST);
 		}
 		if (c->flow == RDMA_LAST)
@@ -491,7 +498,7 @@ int rdma_conn_receive_handshake(struct rdma_conn *c)
  */
 int rdma_conn_send_handshake(struct rdma_conn *c, const void *data, u32 len)
 {
-	batch_send(c, data, len, false);
+	batch_send(c, data, len, false, false);
 	return batch_post(c);
 }
 

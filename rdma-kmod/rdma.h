@@ -59,7 +59,7 @@ struct rdma_dev {
 	struct list_head conns;
 };
 
-/* A frame up to this size is copied into the send ring; larger ones lie in the pool. */
+/* Frames that don't lie in the pool are copied into the send ring: headers, handshakes. */
 #define RDMA_COPY	128
 
 /**
@@ -67,11 +67,15 @@ struct rdma_dev {
  * @cqe:  completion
  * @conn: of which connection
  * @buf:  the lane's buffer that is posted here, or NULL
+ * @wr, @sge: the request, filled in when it is posted first: a buffer stays
+ *        where it is
  */
 struct rdma_rx {
 	struct ib_cqe cqe;
 	struct rdma_conn *conn;
 	struct popcorn_rxbuf *buf;
+	struct ib_recv_wr wr;
+	struct ib_sge sge;
 };
 
 /**
