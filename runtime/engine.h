@@ -109,7 +109,7 @@ struct ue_msg {
 	struct popcorn_msg msg;
 	struct ue_link *ul;
 	struct ue_msg *next;
-	u8 state;
+	_Atomic u8 state;
 	u16 frames;
 	u16 slot;
 	u16 gen;

@@ -422,11 +422,22 @@ int popcorn_request_pages(struct popcorn_node *n, u16 dst, u8 class, u16 type, c
 
 /* -------------------------------------------------------------- answering */
 
+/* Another thread may end a message while its handler returns. */
+static void set_state(struct ue_msg *m, u8 state)
+{
+	atomic_store_explicit(&m->state, state, memory_order_relaxed);
+}
+
+static u8 get_state(const struct ue_msg *m)
+{
+	return atomic_load_explicit(&m->state, memory_order_relaxed);
+}
+
 /* The handler's part is over. Lock held. */
 static void msg_end(struct ue_lane *ln, struct ue_msg *m)
 {
 	pt_consume(ln->la, m->frames, m->life);
-	m->state = UE_MSG_FREE;
+	set_state(m, UE_MSG_FREE);
 	m->next = ln->msg_free;
 	ln->msg_free = m;
 }
@@ -441,13 +452,13 @@ void popcorn_msg_keep(struct popcorn_msg *pm)
 {
 	struct ue_msg *m = container_of(pm, struct ue_msg, msg);
 
-	if (m->state != UE_MSG_INSIDE)
+	if (get_state(m) != UE_MSG_INSIDE)
 		return;
 	if (pm->data != (u8 *)m->buf + m->skip) {
 		memcpy(m->buf, (const u8 *)pm->data - m->skip, m->skip + pm->len);
 		pm->data = (u8 *)m->buf + m->skip;
 	}
-	m->state = UE_MSG_KEPT;
+	set_state(m, UE_MSG_KEPT);
 }
 
 /**
@@ -607,7 +618,7 @@ static void handle(struct ue_msg *m)
 		likely(type < POPCORN_TYPES) ? __atomic_load_n(&types[type], __ATOMIC_ACQUIRE)
 					     : NULL;
 
-	m->state = UE_MSG_INSIDE;
+	set_state(m, UE_MSG_INSIDE);
 	if (unlikely(!ops)) {
 		unknown(m);
 		return;
@@ -615,7 +626,7 @@ static void handle(struct ue_msg *m)
 	handling = true;
 	ops->handle(&m->msg);
 	handling = false;
-	if (unlikely(m->state == UE_MSG_INSIDE))
+	if (unlikely(get_state(m) == UE_MSG_INSIDE))
 		popcorn_msg_keep(&m->msg);
 }
 

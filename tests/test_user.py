@@ -29,8 +29,9 @@ DEAD_MS = 6000
 FAST = {"hb": 100, "lease": 4000, "dead": DEAD_MS, "connect": 1000}
 SLACK = 30
 
-ECHO, UNKNOWN = 16, 99
-EHOSTDOWN, ETIMEDOUT = 112, 110
+ECHO = 16
+EHOSTDOWN = 112
+FRAMES = "1024"
 
 nets = itertools.count(os.getpid() % 200)
 
@@ -206,6 +207,7 @@ def test_connections_reset_under_load(nodes, wire):
         good, _, _, _, *status = n.ok("loadend 1")
         assert int(good) > 0 and set(status) == {"0"}, n.log
     wait_for(lambda: b.ok("seqstat 0")[:3] == ["1010"] * 3)
+    assert a.ok("frames") == b.ok("frames") == [FRAMES]
     assert b.ok("seqstat 0")[4] == "0"
     sessions = int(re.search(r"sessions (\d+)", a.do("peer 1"))[1])
     assert resets >= 10 and sessions > 3
@@ -223,6 +225,7 @@ def test_killed_under_load(nodes, wire):
     assert set(status) == {f"-{EHOSTDOWN}"} and int(good) > 0
     assert time.monotonic() - start < DEAD_MS / 1000 + SLACK
     assert "node 1: gone" in a.log
+    assert a.ok("frames") == [FRAMES]
     assert a.ok("exchange 2 20 1") == ["20"]
     # It comes back with the same id, as a new incarnation.
     again = Node(nodes.addresses, 1, wire=wire, **FAST)
@@ -246,6 +249,8 @@ def test_stopped_for_longer_than_the_death_bound(nodes, wire):
     assert b.do("exchange 0 5 1", 60 + SLACK).startswith("error")
     assert b.ok("exchange 2 5 1") == ["5"]
     assert a.ok("exchange 2 5 1") == ["5"]
+    # What it could have written to was kept from use, and no longer is.
+    wait_for(lambda: a.ok("frames") == [FRAMES])
 
 
 @pytest.mark.parametrize("wire", WIRES)

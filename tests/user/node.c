@@ -381,6 +381,24 @@ static void show_memory(void)
 	printf("ok %ld\n", u.ru_maxrss);
 }
 
+/* Frames that can be had now. */
+static void show_frames(void)
+{
+	struct popcorn_frame *f, *all = NULL;
+	u32 n = 0;
+
+	while ((f = popcorn_frame_alloc(node))) {
+		f->next = all;
+		all = f;
+		n++;
+	}
+	while ((f = all)) {
+		all = f->next;
+		popcorn_frame_free(node, f);
+	}
+	printf("ok %u\n", n);
+}
+
 static void command(char *line)
 {
 	char what[16] = "";
@@ -407,6 +425,8 @@ static void command(char *line)
 		reset();
 	else if (!strcmp(what, "peer"))
 		show_peer(a);
+	else if (!strcmp(what, "frames"))
+		show_frames();
 	else if (!strcmp(what, "memory"))
 		show_memory();
 	else if (!strcmp(what, "connect"))
