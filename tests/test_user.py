@@ -188,6 +188,20 @@ def test_one_ways_arrive_once_and_in_order(nodes):
     assert b.ok("seqstat 0")[4] == "0"
 
 
+@pytest.mark.parametrize("mode", ("block", "busy"))
+def test_sockets_that_take_less_than_a_frame(nodes, mode):
+    a, b = nodes(2, mode=mode)
+    a.ok("exchange 1 3 1")
+    for n in (a, b):
+        assert int(n.ok("shrink")[0]) >= 3
+    a.ok("load 1")
+    assert b.ok("exchange 0 100 1") == ["100"]
+    assert b.ok("pages 0 40") == ["40"]
+    good, _, _, _, *status = a.ok("loadend 1")
+    assert int(good) > 0 and set(status) == {"0"}
+    assert "sessions 1 " in a.do("peer 1")
+
+
 # -------------------------------------------------------------------- faults
 
 

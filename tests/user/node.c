@@ -335,20 +335,25 @@ static void keep_on(bool on)
 	printf("ok %u\n", on ? nkept : n);
 }
 
-/* Ends every connection of this process at once, with what is in it. */
-static void reset(void)
+/*
+ * To every connection of this process: it ends at once, with what is in it; or, with
+ * @small, it is left so little buffer that hardly a frame fits.
+ */
+static void reset(bool small)
 {
 	struct sockaddr_storage ss;
 	struct sockaddr none = { .sa_family = AF_UNSPEC };
 	socklen_t len;
 	u32 n = 0;
-	int fd;
+	int fd, least = 1;
 
 	for (fd = 3; fd < 256; fd++) {
 		len = sizeof(ss);
 		if (getpeername(fd, (struct sockaddr *)&ss, &len))
 			continue;
-		if (ss.ss_family == AF_UNIX)
+		if (small)
+			setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &least, sizeof(least));
+		else if (ss.ss_family == AF_UNIX)
 			shutdown(fd, SHUT_RDWR);
 		else
 			connect(fd, &none, sizeof(none));
@@ -422,7 +427,9 @@ static void command(char *line)
 	else if (!strcmp(what, "keep"))
 		keep_on(a);
 	else if (!strcmp(what, "reset"))
-		reset();
+		reset(false);
+	else if (!strcmp(what, "shrink"))
+		reset(true);
 	else if (!strcmp(what, "peer"))
 		show_peer(a);
 	else if (!strcmp(what, "frames"))
