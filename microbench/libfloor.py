@@ -47,6 +47,18 @@ def command(cmd, env=None, limit=LIMIT):
     return p.stdout
 
 
+def make(*targets):
+    """Build: what is measured is what the sources say now."""
+    try:
+        p = subprocess.run(["make", "-s", "-C", str(TOP), *targets], capture_output=True,
+                           text=True, timeout=1800, stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.TimeoutExpired) as e:
+        raise ResultError(f"make: {e}") from e
+    if p.returncode:
+        why = [l for l in p.stderr.splitlines() if "error" in l.lower()] or [p.stderr.strip()]
+        raise ResultError(f"make {' '.join(targets)} failed: {why[0]}")
+
+
 def only(found, what):
     if len(found) != 1:
         raise ResultError(f"{what}: expected one line, got {len(found)}")

@@ -2,9 +2,9 @@
 """qemu:N and icount:N: virtual machines of this machine as the places where nodes run."""
 
 import contextlib
-import subprocess
 import sys
 
+import libfloor
 import libplan
 from libresult import TOP, ResultError
 
@@ -53,17 +53,8 @@ class Place:
 
 
 def build(kernel, arch):
-    """What is measured is what the sources say now."""
     arches = ("amd64", "arm64") if arch == "mixed" else (arch,)
-    cmd = ["make", "-s", "-C", str(TOP), "floors", *(f"modules-{kernel}-{a}" for a in arches)]
-    try:
-        p = subprocess.run(cmd, capture_output=True, text=True, timeout=1800,
-                           stdin=subprocess.DEVNULL)
-    except (OSError, subprocess.TimeoutExpired) as e:
-        raise ResultError(f"make: {e}") from e
-    if p.returncode:
-        why = [l for l in p.stderr.splitlines() if "error" in l.lower()] or [p.stderr.strip()]
-        raise ResultError(f"make {' '.join(cmd[4:])} failed: {why[0]}")
+    libfloor.make("floors", *(f"modules-{kernel}-{a}" for a in arches))
 
 
 @contextlib.contextmanager

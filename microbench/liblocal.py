@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
 """local:N: user-mode nodes as processes of this machine, against floors run in between."""
 
+import shutil
+import tempfile
+from pathlib import Path
+
 import libfloor
 import libplan
 import libresult
@@ -13,14 +17,14 @@ POLLS = ("busy", "block")
 class Ours:
     """build/bin/popcorn-bench, one row a call."""
 
-    def __init__(self, nodes, transport, poll, ablation):
-        self.fixed = ["--nodes", str(nodes), "--transport", transport, "--poll", poll]
+    def __init__(self, bench, nodes, transport, poll, ablation):
+        self.fixed = [str(bench), "transport", "--nodes", str(nodes), "--transport", transport, "--poll", poll]
         if ablation:
             self.fixed += ["--ablation", ablation]
 
     def run(self, case, iters):
-        cmd = [str(BENCH), "transport", *self.fixed, "--row", case.row, "--size", str(case.size),
-               "--class", case.cls, "--iters", str(iters)]
+        cmd = [*self.fixed, "--row", case.row, "--size", str(case.size), "--class", case.cls,
+               "--iters", str(iters)]
         if case.row in ("stream", "rate"):
             cmd += ["--window", str(libplan.WINDOW)]
         if case.threads > 1:
@@ -41,21 +45,28 @@ def usable(floors):
     return found
 
 
+def measure(spec, args, bench, transport, poll, errors):
+    """Rows of one transport and way to wait."""
+    floors = usable(libfloor.local_floors(transport, poll))
+    ours = Ours(bench, spec.nodes, transport, poll, args.ablation) if bench else None
+    figs, floor_figs, bad = libplan.measure(libplan.plan("local", args.quick), ours, floors,
+                                            args.quiet)
+    errors += bad
+    return libplan.result_rows("transport", "user", transport, figs, floor_figs, floors,
+                               poll=poll, ablation=args.ablation)
+
+
 def run(spec, args):
     """Returns (machine, rows, errors)."""
     transports = [args.transport] if args.transport else ["tcp", "shm"]
     if "rdma" in transports:
         raise ResultError("local: has no RDMA (it is user mode): use icount:2 or qemu:2")
-    if not args.floors_only and not BENCH.exists():
-        raise ResultError("build/bin/popcorn-bench is not built: run make (or --floors-only)")
+    libfloor.make("floors", *([] if args.floors_only else ["build/bin/popcorn-bench"]))
     rows, errors = [], []
-    for transport in transports:
-        for poll in POLLS:
-            floors = usable(libfloor.local_floors(transport, poll))
-            ours = None if args.floors_only else Ours(spec.nodes, transport, poll, args.ablation)
-            plan = libplan.plan("local", args.quick)
-            figs, floor_figs, bad = libplan.measure(plan, ours, floors, args.quiet)
-            errors += bad
-            rows += libplan.result_rows("transport", "user", transport, figs, floor_figs, floors,
-                                        poll=poll, ablation=args.ablation)
+    with tempfile.TemporaryDirectory(prefix="popcorn-bench-") as d:
+        # A copy, so that a build meanwhile does not change what is measured.
+        bench = None if args.floors_only else shutil.copy2(BENCH, Path(d) / BENCH.name)
+        for transport in transports:
+            for poll in POLLS:
+                rows += measure(spec, args, bench, transport, poll, errors)
     return libresult.machine(spec.text), rows, errors
