@@ -94,7 +94,7 @@ void popcorn_frame_free(struct popcorn_node *n, struct popcorn_frame *f);
  *           be used, with several only popcorn_answer_pages()
  * @len:     payload bytes
  * @max:     longest answer, bytes
- * @data:    payload, all of it
+ * @data:    payload, all of it, 8-byte aligned
  *
  * It lives until it is answered or done, also if the link breaks meanwhile. The
  * rest of what belongs to it is the engine's.

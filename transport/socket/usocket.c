@@ -265,7 +265,7 @@ static void tcp_tx(struct ue_lane *ln)
 static int frame(struct usock *u)
 {
 	u32 have = u->tail - u->head, len;
-	const u8 *at = u->buf + u->head;
+	u8 *at = u->buf + u->head, *payload;
 	struct ue_lane *ln = u->c.ln;
 	struct pw_hdr h;
 
@@ -298,8 +298,14 @@ static int frame(struct usock *u)
 		return -EPROTO;
 	if (have < PW_HDR + len)
 		return 0;
+	payload = at + PW_HDR;
 	u->head += PW_HDR + len;
-	return ue_deliver(ln, &h, at + PW_HDR, len) ?: 1;
+	/* Handlers see words, and a message of odd length has gone before. */
+	if (unlikely((uintptr_t)payload & 7)) {
+		payload -= (uintptr_t)payload & 7;
+		memmove(payload, at + PW_HDR, len);
+	}
+	return ue_deliver(ln, &h, payload, len) ?: 1;
 }
 
 /* Return: bytes, 0 if there are none, or -errno. */
