@@ -22,7 +22,7 @@ extern jmp_buf tap_out;		/* pair.c */
 
 /* Fuzzers have no next test to go on with. */
 #ifdef TAP_ABORT
-#define tap_end() abort()
+#define tap_end() (fflush(stdout), abort())
 #else
 #define tap_end() longjmp(tap_out, 1)
 #endif

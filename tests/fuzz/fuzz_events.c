@@ -19,6 +19,7 @@ struct seen {
 static struct seen *seen;		/* [side * PW_CLASSES + class] */
 static struct pt_event held[2][HELD];	/* not answered, not consumed */
 static u8 held_class[2][HELD];
+static struct pw_want held_want[2][HELD][8];
 static bool evil;
 
 static struct seen *seen_by(int to, int class)
@@ -48,6 +49,7 @@ static void arrived(struct pair *p, int to, int class)
 		i = 0;
 	held[to][i] = *ev;
 	held_class[to][i] = class;
+	memcpy(held_want[to][i], p->s[to].text, sizeof(held_want[to][i]));
 }
 
 static void bring(struct input *in, struct pair *p, int to, int class)
@@ -77,14 +79,22 @@ static void handle(struct pair *p, int i, u8 which, u8 how)
 	struct pt_event *ev = &held[i][which % HELD];
 	int class = held_class[i][which % HELD];
 	struct pt_lane *la = &p->s[i].l.lane[class];
+	struct pw_want *want = held_want[i][which % HELD];
 	struct pt_ans *a;
+	u32 k;
 
 	if (!ev->what)
 		return;
 	if (how & 1)
 		pt_consume(la, ev->frames, ev->life);
-	a = ev->what == PT_EV_REQ ? pt_ans_get(la, ev->aslot, ev->gen, ev->life) : NULL;
-	if (a) {
+	for (k = 0; ev->what == PT_EV_REQ && k < (ev->wants ? ev->wants : 1) && k < 8; k++) {
+		if (ev->wants) {
+			ev->aslot = le16_to_cpu(want[k].slot);
+			ev->gen = le16_to_cpu(want[k].gen);
+		}
+		a = pt_ans_get(la, ev->aslot, ev->gen, ev->life);
+		if (!a)
+			continue;
 		if (how & 2)
 			pt_ans_send(la, a, -EFAULT, 0);
 		else if (a->frame != PW_NOFRAME)
@@ -135,11 +145,16 @@ static void ask(struct input *in, struct pair *p, int i, int class, u8 how)
 {
 	struct seen *e = seen_by(!i, class);
 	struct pt_lane *la = &p->s[i].l.lane[class];
-	struct pt_slot *s;
+	struct pt_slot *s, *many[4];
 	u32 ans = how & 4 ? in16(in) % 9000 : how;
 
 	if (p->s[i].l.dead)
 		return;
+	if (how & 32 && class) {
+		if (pair_ask_pages(p, i, class, 1 + how % 4, e->next, how, p, many))
+			e->next++;
+		return;
+	}
 	s = pt_slot_get(la, how & 8 && class ? 0 : ans);
 	if (!s)
 		return;
@@ -288,7 +303,7 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 		side_sane(&p->s[1]);
 		/* An adversary may have ended a life: a new node takes its place. */
 		if (p->s[0].l.dead || p->s[1].l.dead || p->s[0].l.dying || p->s[1].l.dying) {
-			CHECK(evil || p->now > 21000);
+			CHECK(evil || p->now >= 21000);
 			break;
 		}
 	}
