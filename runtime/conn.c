@@ -147,6 +147,7 @@ static int go_live(struct ue_conn *c)
 	c->class = c->hs.class;
 	c->ln = ln;
 	r = c->ops->live(c) ?: ue_live_add(c->node, c);
+	close_fds(c);
 	if (r)
 		return r;
 	c->state = UE_CONN_LIVE;

@@ -348,6 +348,8 @@ struct popcorn_node {
 	_Atomic bool service_polls;
 
 	struct ue_link **links;		/* by peer id, PT_NODES_MAX of them, mapped lazily */
+	struct ue_link **made;		/* those that there are, as many as nmade says */
+	u32 nmade;
 	pthread_mutex_t grow;		/* links and table entries are made under it */
 	struct ue_conn *conns;		/* all */
 	u32 nconns;
@@ -374,6 +376,12 @@ static inline u64 ue_now(struct popcorn_node *n)
 #define UE_TODO_FAULT	(1u << 31)	/* a driver's write failed: ue_link.fault */
 #define UE_TODO_TX	(1u << 30)	/* some lane's tx_more */
 #define UE_TODO_DONE	(1u << 29)	/* ue_link.done */
+
+/* Links made so far; any thread. */
+static inline u32 ue_made(const struct popcorn_node *n)
+{
+	return __atomic_load_n(&n->nmade, __ATOMIC_ACQUIRE);
+}
 
 u64 ue_clock_ms(void);
 void ue_log(struct popcorn_node *n, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -135,8 +135,11 @@ int ue_link_get(struct popcorn_node *n, u16 peer, struct ue_link **out)
 	*out = n->links[peer];
 	if (!*out)
 		r = link_make(n, peer, out);
-	if (!r)
+	if (!r && !n->links[peer]) {
+		n->made[n->nmade] = *out;
+		__atomic_store_n(&n->nmade, n->nmade + 1, __ATOMIC_RELEASE);
 		__atomic_store_n(&n->links[peer], *out, __ATOMIC_RELEASE);
+	}
 	pthread_mutex_unlock(&n->grow);
 	return r;
 }
@@ -433,16 +436,37 @@ static void forget_open(struct ue_link *ul)
 	ue_unlock(&ul->lock);
 }
 
+static void event(struct ue_link *ul, enum popcorn_event_what what, u64 incarnation)
+{
+	struct popcorn_event ev = {
+		.node = ul->node, .what = what, .peer = ul->pt.peer, .incarnation = incarnation,
+	};
+
+	if (ul->node->o.event)
+		ul->node->o.event(&ev);
+}
+
 static void tell(struct ue_link *ul, u32 todo)
 {
 	struct popcorn_node *n = ul->node;
+	const struct pt_link *l = &ul->pt;
 
-	if (todo & PT_ACT_UP)
-		ue_log(n, "node %u: up over %s", ul->pt.peer, n->drv->name);
-	if (todo & PT_ACT_DEAD && ul->pt.fail_status != -ESHUTDOWN)
-		ue_log(n, "node %u: gone; what waited for it has failed", ul->pt.peer);
-	if (todo & PT_ACT_LEASE_LOST && !(todo & PT_ACT_DEAD) && ul->pt.state == PT_LINK_UP)
-		ue_log(n, "node %u: not heard for too long, lease lost", ul->pt.peer);
+	if (todo & PT_ACT_LEASE_LOST) {
+		event(ul, POPCORN_LEASE_LOST, l->peer_inc ?: l->dead_inc);
+		if (l->state == PT_LINK_UP)
+			ue_log(n, "node %u: not heard for too long, lease lost", l->peer);
+	}
+	if (todo & PT_ACT_DEAD) {
+		event(ul, POPCORN_PEER_DEAD, l->dead_inc);
+		if (l->fail_status != -ESHUTDOWN)
+			ue_log(n, "node %u: gone; what waited for it has failed", l->peer);
+	}
+	if (todo & PT_ACT_UP) {
+		event(ul, POPCORN_PEER_UP, l->peer_inc);
+		ue_log(n, "node %u: up over %s", l->peer, n->drv->name);
+	}
+	if (todo & PT_ACT_LEASE_BACK)
+		event(ul, POPCORN_LEASE_BACK, l->peer_inc);
 }
 
 /**

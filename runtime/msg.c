@@ -784,6 +784,20 @@ int popcorn_peer(struct popcorn_node *n, u16 id, struct popcorn_peer *out)
 }
 
 /**
+ * popcorn_peer_lease_ok() - may what a peer granted still be used?
+ * @n:  node
+ * @id: peer
+ *
+ * Any thread. Return: false also for a node that was never met.
+ */
+bool popcorn_peer_lease_ok(struct popcorn_node *n, u16 id)
+{
+	struct popcorn_peer p;
+
+	return !popcorn_peer(n, id, &p) && p.leased;
+}
+
+/**
  * popcorn_connect() - connect to a peer now rather than on first use
  * @n:          node
  * @id:         peer

@@ -153,11 +153,12 @@ static void node_destroy(struct popcorn_node *n)
 	u32 i;
 
 	ue_conn_free_all(n);
-	for (i = 0; n->links && i < n->table.n; i++)
-		if (n->links[i])
-			ue_link_free(n->links[i]);
+	for (i = 0; i < n->nmade; i++)
+		ue_link_free(n->made[i]);
 	if (n->links)
 		munmap(n->links, LINKS_SIZE);
+	if (n->made)
+		munmap(n->made, LINKS_SIZE);
 	if (n->listen_fd >= 0)
 		close(n->listen_fd);
 	if (n->kick_fd >= 0)
@@ -222,7 +223,8 @@ int popcorn_node_new(const struct popcorn_opts *o, struct popcorn_node **out)
 		goto fail;
 	r = -ENOMEM;
 	n->links = ue_map(LINKS_SIZE);
-	if (!n->links)
+	n->made = ue_map(LINKS_SIZE);
+	if (!n->links || !n->made)
 		goto fail;
 	n->kick_fd = ue_inject() ? -1 : eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (n->kick_fd < 0)
@@ -251,8 +253,8 @@ static void settle(struct popcorn_node *n, bool (*busy)(const struct ue_link *ul
 	do {
 		left = false;
 		popcorn_poll(n, 100);
-		for (i = 0; i < n->table.n; i++)
-			left |= n->links[i] && busy(n->links[i]);
+		for (i = 0; i < ue_made(n); i++)
+			left |= busy(n->made[i]);
 	} while (left && ue_clock_ms() < end);
 }
 
@@ -278,10 +280,8 @@ void popcorn_node_free(struct popcorn_node *n)
 	u32 i;
 
 	ue_service_stop(n);
-	for (i = 0; i < n->table.n; i++) {
-		ul = n->links[i];
-		if (!ul)
-			continue;
+	for (i = 0; i < ue_made(n); i++) {
+		ul = n->made[i];
 		ue_lock(&ul->lock);
 		if (is_up(ul))
 			pt_link_bye(&ul->pt);
@@ -289,10 +289,8 @@ void popcorn_node_free(struct popcorn_node *n)
 	}
 	/* Who is told closes; closing first could cut our last words off. */
 	settle(n, is_up, 200);
-	for (i = 0; i < n->table.n; i++) {
-		ul = n->links[i];
-		if (!ul)
-			continue;
+	for (i = 0; i < ue_made(n); i++) {
+		ul = n->made[i];
 		ue_lock(&ul->lock);
 		pt_link_kill(&ul->pt, -ESHUTDOWN, ue_now(n));
 		ue_link_finish(ul, NULL);

@@ -116,15 +116,12 @@ void ue_live_del(struct popcorn_node *n, struct ue_conn *c)
 /* Links with work left to the poller. */
 static void work(struct popcorn_node *n)
 {
-	struct ue_link *ul;
-	u32 i, count = popcorn_node_count(n);
+	u32 i;
 
 	atomic_store(&n->work, false);
-	for (i = 0; i < count; i++) {
-		ul = __atomic_load_n(&n->links[i], __ATOMIC_ACQUIRE);
-		if (ul && atomic_load_explicit(&ul->todo, memory_order_relaxed))
-			ue_link_work(ul);
-	}
+	for (i = 0; i < ue_made(n); i++)
+		if (atomic_load_explicit(&n->made[i]->todo, memory_order_relaxed))
+			ue_link_work(n->made[i]);
 }
 
 /*
@@ -180,15 +177,11 @@ static int look(struct popcorn_node *n)
 
 static void tick(struct popcorn_node *n, u64 now)
 {
-	struct ue_link *ul;
-	u32 i, count = popcorn_node_count(n);
+	u32 i;
 
 	n->tick_next = now + TICK_MS;
-	for (i = 0; i < count; i++) {
-		ul = __atomic_load_n(&n->links[i], __ATOMIC_ACQUIRE);
-		if (ul)
-			ue_link_tick(ul, now);
-	}
+	for (i = 0; i < ue_made(n); i++)
+		ue_link_tick(n->made[i], now);
 	ue_conn_tick(n, now);
 }
 

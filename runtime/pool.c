@@ -5,6 +5,7 @@
  * named to it.
  */
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -29,7 +30,7 @@ int ue_pool_make(struct popcorn_node *n)
 	int r;
 
 	p->n = n->o.frames;
-	p->fd = ue_inject() ? -1 : memfd_create("popcorn-pool", MFD_CLOEXEC);
+	p->fd = ue_inject() ? -1 : memfd_create("popcorn-pool", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (p->fd < 0)
 		return -errno;
 	r = -ENOMEM;
@@ -37,7 +38,8 @@ int ue_pool_make(struct popcorn_node *n)
 	p->hold = ue_alloc((p->n + 1) * sizeof(*p->hold));
 	if (!p->frame || !p->hold)
 		goto fail;
-	if (ftruncate(p->fd, pool_size(p->n))) {
+	if (ftruncate(p->fd, pool_size(p->n)) ||
+	    fcntl(p->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_SEAL)) {
 		r = -errno;
 		goto fail;
 	}

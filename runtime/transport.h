@@ -27,6 +27,34 @@ enum popcorn_wire { POPCORN_TCP, POPCORN_SHM };
 enum popcorn_mode { POPCORN_BLOCK, POPCORN_BUSY };
 
 /**
+ * enum popcorn_event_what - what happened to a peer
+ * @POPCORN_PEER_UP:    a session came up (also after a reconnect)
+ * @POPCORN_PEER_DEAD:  that incarnation is gone for good
+ * @POPCORN_LEASE_LOST: stop using what the peer granted
+ * @POPCORN_LEASE_BACK: go on
+ */
+enum popcorn_event_what {
+	POPCORN_PEER_UP,
+	POPCORN_PEER_DEAD,
+	POPCORN_LEASE_LOST,
+	POPCORN_LEASE_BACK,
+};
+
+/**
+ * struct popcorn_event - what @event of struct popcorn_opts is told
+ * @node:        whose view
+ * @what:        enum popcorn_event_what
+ * @peer:        whom it is about
+ * @incarnation: the peer's
+ */
+struct popcorn_event {
+	struct popcorn_node *node;
+	enum popcorn_event_what what;
+	u16 peer;
+	u64 incarnation;
+};
+
+/**
  * struct popcorn_opts - how a node is made; popcorn_opts_init() fills in defaults
  * @nodes:   addresses separated by commas, or the path of a file (with a '/' in it)
  *           that has one a line and comments after '#'
@@ -42,6 +70,7 @@ enum popcorn_mode { POPCORN_BLOCK, POPCORN_BUSY };
  * @frames:  pages in the pool
  * @backlog: one-way messages waiting or unacknowledged, a lane
  * @cfg:     the core's limits and times
+ * @event:   told of peers, in the thread that polls; must not wait. Or NULL
  * @log:     takes one line without its newline; NULL: standard error
  */
 struct popcorn_opts {
@@ -57,6 +86,7 @@ struct popcorn_opts {
 	u32 frames;
 	u16 backlog;
 	struct pt_cfg cfg;
+	void (*event)(const struct popcorn_event *ev);
 	void (*log)(const char *line);
 };
 
@@ -192,6 +222,7 @@ struct popcorn_peer {
 };
 
 int popcorn_peer(struct popcorn_node *n, u16 id, struct popcorn_peer *out);
+bool popcorn_peer_lease_ok(struct popcorn_node *n, u16 id);
 int popcorn_connect(struct popcorn_node *n, u16 id, u32 timeout_ms);
 
 #endif

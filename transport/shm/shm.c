@@ -9,6 +9,7 @@
  * owner into the frame that the requester named.
  */
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <sys/mman.h>
@@ -154,7 +155,8 @@ static int shm_give(struct ue_conn *c, int *fds)
 		if (s->fd < 0)
 			return -ENOMEM;
 		s->has_fd = true;
-		if (ftruncate(s->fd, size))
+		if (ftruncate(s->fd, size) ||
+		    fcntl(s->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_SEAL))
 			return -errno;
 		fds[n++] = s->fd;
 	}
@@ -164,11 +166,13 @@ static int shm_give(struct ue_conn *c, int *fds)
 
 static void *map_fd(int fd, size_t size)
 {
+	int seals = fcntl(fd, F_GET_SEALS);
 	struct stat st;
 	void *p;
 
-	/* Less than that would end in SIGBUS. */
-	if (ue_inject() || fstat(fd, &st) || (size_t)st.st_size < size)
+	/* Less than that, now or later, would end in SIGBUS. */
+	if (ue_inject() || fstat(fd, &st) || (size_t)st.st_size < size || seals < 0 ||
+	    !(seals & F_SEAL_SHRINK))
 		return NULL;
 	p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	return p == MAP_FAILED ? NULL : p;
