@@ -70,6 +70,7 @@ static DEFINE_SPINLOCK(held_lock);
 static int hold_class = -1;
 static struct popcorn_msg *held;
 static unsigned int held_count;
+static int push_error;
 
 /* --------------------------------------------------------------- answering */
 
@@ -353,6 +354,7 @@ static int push(u16 from, u16 to, unsigned int class, unsigned int n)
 		if (!err)
 			atomic64_inc(&pushed);
 	}
+	push_error = err;
 	popcorn_node_put(node);
 	return err;
 }
@@ -419,7 +421,8 @@ static int show(struct seq_file *m, void *v)
 		   N(echoes), N(pages), N(served), N(timeouts), N(failed));
 	seq_printf(m, "\"bad_echo\":%lld,\"bad_page\":%lld,\"stale\":%lld,\"bad_order\":%lld,",
 		   N(bad_echo), N(bad_page), N(stale), N(bad_order));
-	seq_printf(m, "\"pushed\":%lld,\"held\":%u}\n", N(pushed), held_count);
+	seq_printf(m, "\"pushed\":%lld,\"push_error\":%d,\"held\":%u}\n", N(pushed), push_error,
+		   held_count);
 #undef N
 	return 0;
 }
