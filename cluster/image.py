@@ -94,7 +94,7 @@ def add_userland(ar, root, arch):
 
     ar.file("usr/bin/busybox", root / "usr/bin/busybox")
     for tool in ("modprobe", "insmod", "rmmod", "lsmod", "modinfo", "depmod"):
-        ar.link(f"usr/sbin/{tool}", "../bin/kmod")
+        ar.link(f"usr/bin/{tool}", "kmod")
     ar.link("usr/bin/sh", "dash")     # busybox's shell prefers its own applets
     ar.text("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n")
     ar.text("etc/group", "root:x:0:\nnogroup:x:65534:\n")

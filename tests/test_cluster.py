@@ -132,6 +132,8 @@ def test_commands(cluster2):
         node.sh("echo why; exit 3")
     data = bytes(range(256)) * 1000
     assert node.spawn("cat", stdin=data).wait().raw == data
+    # real tools, not busybox's
+    assert "kmod" in node.sh("insmod --version") and "iproute2" in node.sh("ip -V")
     # many at a time: all are at the rendezvous before one of them may go on
     jobs = [node.spawn(f"touch /tmp/job{i}; while [ $(ls /tmp/job* | wc -l) -lt 20 ]; do :; done; "
                        f"echo {i}") for i in range(20)]
