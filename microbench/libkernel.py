@@ -58,6 +58,9 @@ class KernelFloor:
         self.name, self.transport, self.place = f"k{what}", transport, place
         self.more = ""
 
+    def missing(self):
+        return None
+
     def load(self):
         client, server = self.place.nodes[0], self.place.nodes[-1 if self.place.one else 1]
         a, b = self.place.addresses[:2]
@@ -201,19 +204,19 @@ class Engine:
 
 
 def kernel_floors(place, transport):
-    """The floor to load, and what else is measured. The first that has a row is the bare floor."""
+    """The bare floor, which is to be loaded, and what else is measured beside it."""
     if transport == "tcp":
-        return KernelFloor(place, "tcp", "tcp"), [], []
-    # Our handlers answer in the completion's context too, so the softirq floor comes first.
-    return (KernelFloor(place, "verbs", "verbs"), [SoftirqFloor(place)],
-            [UserVerbs(place), Perftest(place)])
+        return KernelFloor(place, "tcp", "tcp"), []
+    # Our handlers run in a thread of the node, so the floor that wakes one comes first.
+    return (KernelFloor(place, "verbs", "verbs"),
+            [SoftirqFloor(place), UserVerbs(place), Perftest(place)])
 
 
 def measure(place, transport, args, plan, errors):
     """Rows of one transport."""
-    bare, first, tools = kernel_floors(place, transport)
-    floors = [*first, bare]
-    for t in tools:
+    bare, others = kernel_floors(place, transport)
+    floors = [bare]
+    for t in others:
         why = t.missing()
         if why:
             libplan.complain(f"floor {t.name} left out: {why}")

@@ -17,9 +17,9 @@ def load(c, driver, also=(), **params):
     ips = ",".join(n.addr for n in c)
     for n in c:
         n.insmod("popcorn", **params)
+        n.insmod(driver, ip=ips)
         for d in also:
             n.insmod(d)
-        n.insmod(driver, ip=ips)
         n.insmod("popcorn_torture")
     for n in c:
         up(n, len(c) - 1)
