@@ -5,6 +5,7 @@
  */
 #include <getopt.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,7 +21,7 @@ const char *const fault_name[] = {
 	"forever", NULL
 };
 
-#define SEED_SECONDS	120		/* of real time: no run hangs */
+#define SEED_SECONDS	200		/* of CPU time: no run hangs */
 
 static int hmac(void *ctx, const void *data, u32 len, u8 out[32])
 {
@@ -258,7 +259,7 @@ static void run_one(const struct sim *conf, u64 seed, const char *args, bool fau
 {
 	struct sim s = *conf;
 
-	alarm(SEED_SECONDS);
+	setrlimit(RLIMIT_CPU, &(struct rlimit){ SEED_SECONDS, SEED_SECONDS });
 	s.seed = seed;
 	if (!faults_given)
 		s.faults = F_ALL & ~(seed % 8 ? F_FOREVER : 0);
@@ -268,7 +269,6 @@ static void run_one(const struct sim *conf, u64 seed, const char *args, bool fau
 	sim_run(&s);
 	if (conf->verbose >= 0)
 		report(&s);
-	alarm(0);
 }
 
 /* Each seed in a process of its own: one that crashes or hangs is one that fails. */
@@ -320,7 +320,7 @@ static int run_many(const struct sim *conf, u64 from, u64 to, long jobs, const c
 			if (WIFSIGNALED(status))
 				printf("seed %llu: %s\nrun it again: build/bin/popcorn-sim --seed %llu%s\n",
 				       (unsigned long long)job[i].seed,
-				       WTERMSIG(status) == SIGALRM ? "never ends" :
+				       WTERMSIG(status) == SIGKILL || WTERMSIG(status) == SIGXCPU ? "never ends" :
 				       strsignal(WTERMSIG(status)),
 				       (unsigned long long)job[i].seed, args);
 			else if (WEXITSTATUS(status) != 1)
