@@ -9,7 +9,7 @@
 
 #include "ksocket.h"
 
-#define BULK_PAGES	16	/* of bulk that may always be on the wire */
+#define BULK_PAGES	4	/* of bulk that may always be on the wire */
 #define FLUSH_MS	100	/* for what was taken to be acknowledged at a close */
 
 /* ---------------------------------------------------------------- sending */
@@ -65,8 +65,8 @@ static void tx_advance(struct ksock_conn *k, size_t sent)
  * Bulk must not stand in queues that urgent messages have to pass: no more of it
  * is on the wire than keeps it busy, which is what arrives in the shortest round
  * trip seen, and a quarter more so that it finds out when there is room; but
- * always a good handful of pages, since acknowledgements in small portions cost
- * more than the queue. What exceeds it waits in the socket.
+ * always a few pages, since acknowledgements in smaller portions cost more than
+ * the queue. What exceeds it waits in the socket.
  */
 static void bulk_limit(struct sock *sk)
 {
