@@ -172,7 +172,7 @@ struct ue_lane {
  * struct ue_link - to one peer
  * @pt:      the core's link
  * @lock:    guards it
- * @todo:    PT_ACT_* and UE_TODO_* for the poller
+ * @todo:    PT_ACT_* and UE_WORK_* for the poller
  * @cork:    the poller has more frames at hand: it will send when they are handled
  * @corked:  PT_ACT_TX bits that wait for that
  * @fault:   -errno that a driver met while it had no lock
@@ -324,7 +324,6 @@ struct popcorn_node {
 	struct pt_table table;
 	struct popcorn_opts o;
 	const struct ue_driver *drv;
-	char *cluster;
 	u8 *key;
 	u32 key_len;
 
@@ -373,9 +372,9 @@ static inline u64 ue_now(struct popcorn_node *n)
 }
 
 #define UE_LATER	(~0ull)		/* pt_slot.deadline: see ue_lane.timeout */
-#define UE_TODO_FAULT	(1u << 31)	/* a driver's write failed: ue_link.fault */
-#define UE_TODO_TX	(1u << 30)	/* some lane's tx_more */
-#define UE_TODO_DONE	(1u << 29)	/* ue_link.done */
+#define UE_WORK_FAULT	(1u << 31)	/* a driver's write failed: ue_link.fault */
+#define UE_WORK_TX	(1u << 30)	/* some lane's tx_more */
+#define UE_WORK_DONE	(1u << 29)	/* ue_link.done */
 
 /* Links made so far; any thread. */
 static inline u32 ue_made(const struct popcorn_node *n)
@@ -423,7 +422,7 @@ struct ue_waiter *ue_lane_free(struct ue_lane *ln, enum ue_kind kind);
 
 /* msg.c */
 int ue_deliver(struct ue_lane *ln, const struct pw_hdr *h, const void *payload, u32 len);
-void ue_complete(struct popcorn_node *n, struct ue_waiter *w);
+void ue_complete(struct ue_waiter *w);
 void ue_call_done(struct popcorn_done *d);
 
 /* poll.c */

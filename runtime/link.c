@@ -159,7 +159,7 @@ static struct ue_waiter *reap(struct ue_lane *ln)
 			d->status = tx->status;
 			d->next = ln->ul->done;
 			ln->ul->done = d;
-			ue_link_todo(ln->ul, UE_TODO_DONE);
+			ue_link_todo(ln->ul, UE_WORK_DONE);
 			continue;
 		}
 		((struct ue_tx *)tx)->next = ln->tx_free;
@@ -196,7 +196,7 @@ struct ue_waiter *ue_lane_free(struct ue_lane *ln, enum ue_kind kind)
 /**
  * ue_link_todo() - leave work to the poller
  * @ul:   link
- * @todo: PT_ACT_*, UE_TODO_*
+ * @todo: PT_ACT_*, UE_WORK_*
  *
  * Any context.
  */
@@ -215,7 +215,7 @@ void ue_link_todo(struct ue_link *ul, u32 todo)
 void ue_lane_more(struct ue_lane *ln)
 {
 	ln->tx_more = true;
-	ue_link_todo(ln->ul, UE_TODO_TX);
+	ue_link_todo(ln->ul, UE_WORK_TX);
 }
 
 /* Everything but frames to send is rare. */
@@ -272,7 +272,7 @@ void ue_link_finish(struct ue_link *ul, struct ue_lane *ln)
 		struct ue_waiter *w = wake;
 
 		wake = w->next;
-		ue_complete(ul->node, w);
+		ue_complete(w);
 	}
 }
 
@@ -338,7 +338,7 @@ static void run_done(struct ue_link *ul)
 }
 
 /* A request ends with @status: the waiter to complete. Lock held. */
-static struct ue_waiter *slot_end(struct ue_link *ul, struct pt_slot *s, int status)
+static struct ue_waiter *slot_end(struct pt_slot *s, int status)
 {
 	struct ue_waiter *w = s->ctx;
 
@@ -347,7 +347,6 @@ static struct ue_waiter *slot_end(struct ue_link *ul, struct pt_slot *s, int sta
 	w->status = status;
 	if (w->async)
 		w->async->frame = NULL;
-	(void)ul;
 	return w;
 }
 
@@ -369,7 +368,7 @@ static void timeouts(struct ue_link *ul)
 				ue_link_finish(ul, ln);
 				break;
 			}
-			w = slot_end(ul, s, -ETIMEDOUT);
+			w = slot_end(s, -ETIMEDOUT);
 			if (w && w->async) {
 				copy = *w;
 				w = &copy;
@@ -382,9 +381,9 @@ static void timeouts(struct ue_link *ul)
 			}
 			ue_link_finish(ul, ln);
 			if (w)
-				ue_complete(n, w);
+				ue_complete(w);
 			if (wake)
-				ue_complete(n, wake);
+				ue_complete(wake);
 		}
 	}
 }
@@ -405,7 +404,7 @@ static void failed(struct ue_link *ul)
 			return;
 		}
 		ln = &ul->lane[(s - ul->slots) / n->pt.cfg.slots];
-		w = s->state == PT_SLOT_DONE ? slot_end(ul, s, s->status) : NULL;
+		w = s->state == PT_SLOT_DONE ? slot_end(s, s->status) : NULL;
 		if (w && w->async) {
 			copy = *w;
 			w = &copy;
@@ -414,7 +413,7 @@ static void failed(struct ue_link *ul)
 		pt_slot_put(ln->la, s);
 		ue_link_finish(ul, ln);
 		if (w)
-			ue_complete(n, w);
+			ue_complete(w);
 	}
 }
 
@@ -480,7 +479,7 @@ void ue_link_work(struct ue_link *ul)
 	u32 todo = atomic_exchange(&ul->todo, 0);
 	u8 c;
 
-	if (todo & UE_TODO_TX) {
+	if (todo & UE_WORK_TX) {
 		ue_lock(&ul->lock);
 		for (c = 0; c < PW_CLASSES; c++) {
 			if (!ul->lane[c].tx_more)
@@ -489,10 +488,10 @@ void ue_link_work(struct ue_link *ul)
 			ul->node->drv->tx(&ul->lane[c]);
 		}
 		ue_link_finish(ul, NULL);
-		if (!(todo &= ~UE_TODO_TX))
+		if (!(todo &= ~UE_WORK_TX))
 			return;
 	}
-	if (todo & UE_TODO_FAULT) {
+	if (todo & UE_WORK_FAULT) {
 		ue_lock(&ul->lock);
 		pt_link_fault(&ul->pt, ul->fault, ue_now(ul->node));
 		ue_link_finish(ul, NULL);

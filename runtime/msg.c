@@ -54,14 +54,12 @@ void ue_call_done(struct popcorn_done *d)
 
 /**
  * ue_complete() - tell whoever waits that it is over
- * @n: node
  * @w: waiter with its status set. It may be gone on return
  *
  * No lock is held.
  */
-void ue_complete(struct popcorn_node *n, struct ue_waiter *w)
+void ue_complete(struct ue_waiter *w)
 {
-	(void)n;
 	if (w->async) {
 		struct popcorn_async *a = w->async;
 
@@ -745,11 +743,11 @@ int ue_deliver(struct ue_lane *ln, const struct pw_hdr *h, const void *payload, 
 	}
 	ue_link_finish(ul, ln);
 	if (w)
-		ue_complete(ul->node, w);
+		ue_complete(w);
 	else if (m)
 		handle(m);
 	if (unlikely(wake))
-		ue_complete(ul->node, wake);
+		ue_complete(wake);
 	return 0;
 }
 

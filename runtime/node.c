@@ -236,6 +236,7 @@ int popcorn_node_new(const struct popcorn_opts *o, struct popcorn_node **out)
 	r = o->service ? ue_service_start(n) : 0;
 	if (r)
 		goto fail;
+	n->o.nodes = n->o.cluster = n->o.keyfile = NULL;	/* the caller's */
 	*out = n;
 	return 0;
 fail:

@@ -165,7 +165,8 @@ def run_tap(argv, limit=250):
                        text=True, timeout=limit)
     failed = re.findall(r"^not ok .*", r.stdout, re.M)
     planned = re.search(r"^1\.\.(\d+)$", r.stdout, re.M)
-    assert not failed and r.returncode == 0, "\n".join(failed) + r.stderr[-4000:]
+    assert not failed and r.returncode == 0, \
+        "\n".join(failed) + r.stdout[-500:] + r.stderr[-4000:]
     assert planned and len(re.findall(r"^ok ", r.stdout, re.M)) == int(planned[1]) > 0
 
 

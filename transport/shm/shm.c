@@ -276,7 +276,7 @@ static void shm_tx(struct ue_lane *ln)
 			return;
 		if (unlikely(out.page && out.frame >= s->peer_frames)) {
 			ln->ul->fault = -EPROTO;
-			ue_link_todo(ln->ul, UE_TODO_FAULT);
+			ue_link_todo(ln->ul, UE_WORK_FAULT);
 			return;
 		}
 		put(s, &out);

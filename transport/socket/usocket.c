@@ -251,7 +251,7 @@ static void tcp_tx(struct ue_lane *ln)
 		if (unlikely(r)) {
 			u->iov_n = 0;
 			ul->fault = r;
-			ue_link_todo(ul, UE_TODO_FAULT);
+			ue_link_todo(ul, UE_WORK_FAULT);
 			return;
 		}
 		if (ln->la->class == PW_BULK && pt_lane_tx_pending(ln->la)) {
