@@ -468,6 +468,7 @@ static void rx_hello(struct sim *s, struct conn *c, struct pkt *p)
 {
 	struct end *e = &c->e[1];
 	struct snode *n = e->n;
+	struct slink *sl;
 	u16 src;
 	int r;
 
@@ -482,12 +483,12 @@ static void rx_hello(struct sim *s, struct conn *c, struct pkt *p)
 	if (r || src != c->e[0].id)
 		sim_fail(s, "node %u refuses %u's HELLO: %s", n->id, c->e[0].id,
 			 pt_refusal_str(e->hs.welcome.refusal));
-	e->sl = node_link(s, n, src);
-	r = pt_hs_accept(&e->hs, &e->sl->l, node_ms(n));
+	sl = e->sl = node_link(s, n, src);
+	r = pt_hs_accept(&e->hs, &sl->l, node_ms(n));
 	net_blob(s, c, 1, PK_WELCOME, &e->hs.welcome, sizeof(e->hs.welcome));
 	if (r)
 		drop_end(s, c, 1, true);
-	eng_act(s, e->sl ? e->sl : node_link(s, n, src));
+	eng_act(s, sl);
 }
 
 static void rx_proof(struct sim *s, struct conn *c, struct pkt *p)
@@ -564,6 +565,42 @@ static void serve(struct sim *s, struct slink *sl, u8 class, struct msg *m,
 	} while (++i < ev->wants);
 }
 
+/* Frames of a message are kept until its last one is there. */
+static void rx_message(struct sim *s, struct slink *sl, u8 class, struct pkt *p,
+		       const struct pt_event *ev)
+{
+	u32 len = p->len - PW_HDR;
+	struct msg *m = p->m;
+	u8 *buf;
+
+	if (!m || p->answer)
+		sim_fail(s, "node %u: a message that was an answer", sl->n->id);
+	if (!sl->rx_msg[class]) {
+		sl->rx_msg[class] = msg_get(m);
+		sl->rx[class] = sim_alloc(s, ev->total + 1);
+		sl->rx_len[class] = 0;
+	}
+	if (sl->rx_msg[class] != m)
+		sim_fail(s, "node %u: message %llu in the middle of %llu", sl->n->id,
+			 (unsigned long long)m->id,
+			 (unsigned long long)sl->rx_msg[class]->id);
+	buf = sl->rx[class];
+	memcpy(buf + sl->rx_len[class], p->data + PW_HDR, len);
+	sl->rx_len[class] += len;
+	sl->lent[class]++;
+	if (ev->what == PT_EV_FRAG)
+		return;
+	if (sl->rx_len[class] != ev->total || ev->total != m->len)
+		sim_fail(s, "node %u: message %llu has %u bytes of %u", sl->n->id,
+			 (unsigned long long)m->id, ev->total, m->len);
+	if (ev->what == PT_EV_REQ)
+		serve(s, sl, class, m, ev);
+	sl->rx[class] = NULL;
+	sl->rx_msg[class] = NULL;
+	load_message(s, sl, class, m, ev, buf);
+	msg_put(s, m);
+}
+
 static void rx_frame(struct sim *s, struct conn *c, int i, struct pkt *p)
 {
 	struct end *e = &c->e[i];
@@ -597,36 +634,7 @@ static void rx_frame(struct sim *s, struct conn *c, int i, struct pkt *p)
 	case PT_EV_FRAG:
 	case PT_EV_MSG:
 	case PT_EV_REQ:
-		if (!p->m || p->answer)
-			sim_fail(s, "node %u: a message that was an answer", e->id);
-		if (!sl->rx_msg[c->class]) {
-			sl->rx_msg[c->class] = msg_get(p->m);
-			sl->rx[c->class] = sim_alloc(s, ev.total + 1);
-			sl->rx_len[c->class] = 0;
-		}
-		if (sl->rx_msg[c->class] != p->m)
-			sim_fail(s, "node %u: message %llu in the middle of %llu", e->id,
-				 (unsigned long long)p->m->id,
-				 (unsigned long long)sl->rx_msg[c->class]->id);
-		memcpy(sl->rx[c->class] + sl->rx_len[c->class], h + 1, p->len - PW_HDR);
-		sl->rx_len[c->class] += p->len - PW_HDR;
-		sl->lent[c->class]++;
-		if (ev.what == PT_EV_FRAG)
-			break;
-		m = p->m;
-		if (sl->rx_len[c->class] != ev.total || ev.total != m->len)
-			sim_fail(s, "node %u: message %llu has %u bytes of %u", e->id,
-				 (unsigned long long)m->id, ev.total, m->len);
-		if (ev.what == PT_EV_REQ)
-			serve(s, sl, c->class, m, &ev);
-		{
-			u8 *buf = sl->rx[c->class];
-
-			sl->rx[c->class] = NULL;
-			sl->rx_msg[c->class] = NULL;
-			load_message(s, sl, c->class, m, &ev, buf);
-			msg_put(s, m);
-		}
+		rx_message(s, sl, c->class, p, &ev);
 		break;
 	case PT_EV_DONE:
 	case PT_EV_ZOMBIE:
