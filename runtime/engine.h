@@ -229,7 +229,7 @@ enum ue_conn_state {
  * @from:  address of whoever connected
  * @fds:   descriptors that came with the handshake (shared memory)
  * @stamp: if not NULL: there is nothing to receive until it reads @next_stamp
- * @idle:  polls in a row that found nothing
+ * @idle:  polls that found nothing since something was sent or came
  * @full:  the wire takes no more for now (L)
  */
 struct ue_conn {
@@ -243,7 +243,7 @@ struct ue_conn {
 	u8 class;
 	_Atomic u32 *stamp;
 	u32 next_stamp;
-	u32 idle;
+	_Atomic u32 idle;
 	bool full;
 	u32 got;
 	u32 want;
@@ -255,6 +255,16 @@ struct ue_conn {
 	int fds[2];
 	int nfds;
 };
+
+static inline u32 ue_idle(const struct ue_conn *c)
+{
+	return atomic_load_explicit(&c->idle, memory_order_relaxed);
+}
+
+static inline void ue_set_idle(struct ue_conn *c, u32 polls)
+{
+	atomic_store_explicit(&c->idle, polls, memory_order_relaxed);
+}
 
 /**
  * struct ue_driver - a kind of wire

@@ -125,8 +125,8 @@ static void work(struct popcorn_node *n)
 }
 
 /*
- * One look at the wires, URGENT first. A lane on which an answer is expected or
- * something came lately is looked at each time; of the others one in a few rounds,
+ * One look at the wires, URGENT first. A lane on which something was sent or came
+ * lately is looked at each time; of the others one in a few rounds,
  * since a look costs a system call over TCP. Return: frames.
  */
 static int look(struct popcorn_node *n)
@@ -156,9 +156,9 @@ static int look(struct popcorn_node *n)
 				   c->next_stamp))
 				continue;
 			r = c->ops->rx(c);
-		} else if (c->idle < HOT || c->ln->la->slots_used || i == turn) {
+		} else if (ue_idle(c) < HOT || i == turn) {
 			r = c->ops->rx(c);
-			c->idle = r > 0 ? 0 : c->idle + 1;
+			ue_set_idle(c, r > 0 ? 0 : ue_idle(c) + 1);
 		} else {
 			continue;
 		}
@@ -267,7 +267,7 @@ static void catch_up(struct popcorn_node *n)
 	u32 i;
 
 	for (i = 0; i < n->nlive; i++)
-		n->live[i]->idle = 0;
+		ue_set_idle(n->live[i], 0);
 	for (i = 0; i < CATCH_UP && look(n); i++)
 		;
 }

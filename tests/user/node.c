@@ -322,17 +322,19 @@ static void flood(u32 dst, u32 class)
 
 static void keep_on(bool on)
 {
-	u32 i, n;
+	u32 i, n = 0;
 
 	pthread_mutex_lock(&kept_lock);
 	keeping = on;
-	n = on ? 0 : nkept;
-	if (!on)
+	if (!on) {
+		n = nkept;
 		nkept = 0;
-	pthread_mutex_unlock(&kept_lock);
+	}
+	/* The handler waits for the lock, and no end of a message waits for it. */
 	for (i = 0; i < n; i++)
 		popcorn_msg_done(kept[i]);
-	printf("ok %u\n", on ? nkept : n);
+	pthread_mutex_unlock(&kept_lock);
+	printf("ok %u\n", n);
 }
 
 /*

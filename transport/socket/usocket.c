@@ -239,6 +239,8 @@ static void tcp_tx(struct ue_lane *ln)
 	if (!u || ln->tx_busy || u->c.full)
 		return;
 	while (u->iov_at < u->iov_n || gather(u, ln)) {
+		/* Something will come of it. */
+		ue_set_idle(&u->c, 0);
 		ln->tx_busy = true;
 		ue_unlock(&ul->lock);
 		r = push(u);
