@@ -151,8 +151,8 @@ def test_dkms_and_modprobe(dest, tmp_path, cluster):
         n.put(dest / "etc/modprobe.d/popcorn.conf", "/etc/modprobe.d/popcorn.conf")
         n.sh("cat >/etc/popcorn/nodes",
              stdin="".join(f"{m.addr}  # node\n" for m in c).encode())
-        n.sh("/usr/sbin/depmod 2>/dev/null")
-        n.sh("/usr/sbin/modprobe msg_rdma")     # not the one of busybox
+        n.sh("depmod 2>/dev/null")
+        n.sh("modprobe msg_rdma")
     for n in c:
         n.wait_for("popcorn peers | grep -q ' up .* rdma'")
         assert "msg_socket" in n.sh("lsmod"), "the softdep brings the fallback"
