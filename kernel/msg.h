@@ -88,7 +88,8 @@ int popcorn_answer(struct popcorn_msg *msg, int status, const void *buf, u32 len
 /**
  * struct popcorn_done - told once when something has ended; the caller's memory
  * @fn:     called in any context, in an RCU read section; must not sleep. @d may
- *          be reused or freed there
+ *          be reused or freed there. A module that goes waits for all of its
+ *          own, then synchronize_rcu()
  * @status: 0 or -errno
  * @next:   the engine's
  */

@@ -27,6 +27,7 @@
 #include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
+#include <linux/wait.h>
 
 #include "../../kernel/msg.h"
 
@@ -138,12 +139,17 @@ struct served_page {
 	struct popcorn_frame *frame;
 };
 
+static atomic_t unacked;
+static DECLARE_WAIT_QUEUE_HEAD(unacked_wait);
+
 static void page_acked(struct popcorn_done *d)
 {
 	struct served_page *p = container_of(d, struct served_page, done);
 
 	popcorn_frame_free(p->frame);
 	kfree(p);
+	if (atomic_dec_and_test(&unacked))
+		wake_up(&unacked_wait);
 }
 
 static u64 pattern(u64 tag, unsigned int i)
@@ -171,6 +177,7 @@ static void on_page(struct popcorn_msg *m)
 		w[i] = pattern(tag, i);
 	p->done.fn = page_acked;
 	atomic64_inc(&served);
+	atomic_inc(&unacked);
 	popcorn_answer_page(m, p->frame, &p->done);
 }
 
@@ -463,6 +470,9 @@ static void __exit torture_exit(void)
 	for (i = 0; i < ARRAY_SIZE(ops); i++)
 		popcorn_msg_unregister(T_STREAM + i);
 	release_held();
+	/* Pages on their way are told of when the peer has them or is dead. */
+	wait_event(unacked_wait, !atomic_read(&unacked));
+	synchronize_rcu(); /* nor is page_acked() running */
 }
 
 module_init(torture_init);
