@@ -4,7 +4,6 @@
  * driver before a frame of them is given out, and let go when they have been
  * empty for a while.
  */
-#include <linux/bitmap.h>
 #include <linux/gfp.h>
 
 #include "engine.h"
