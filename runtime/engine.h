@@ -157,6 +157,7 @@ struct ue_lane {
 	struct ue_msg *open;
 	struct ue_msg *msg_free;
 	struct ue_tx *tx_free;
+	u32 tx_nfree;
 	struct ue_waiter *wait_q[UE_KINDS];
 	u32 promised[UE_KINDS];
 	struct ue_waiter *waiter;

@@ -65,6 +65,7 @@ static void lane_make(struct ue_link *ul, u8 class, u8 **small, u8 **big)
 	}
 	for (i = 0; i < msgs(n); i++)
 		ln->msgs[i].buf = part(big, PW_MSG_MAX + 64);
+	ln->tx_nfree = n->o.backlog;
 	for (i = n->o.backlog; i--;) {
 		ln->txs[i].next = ln->tx_free;
 		ln->tx_free = &ln->txs[i];
@@ -164,6 +165,7 @@ static struct ue_waiter *reap(struct ue_lane *ln)
 		}
 		((struct ue_tx *)tx)->next = ln->tx_free;
 		ln->tx_free = (struct ue_tx *)tx;
+		ln->tx_nfree++;
 		w = ue_lane_free(ln, UE_TX);
 		if (w) {
 			w->next = wake;

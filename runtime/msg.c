@@ -109,13 +109,26 @@ static void want(struct ue_link *ul)
 		pt_link_want(&ul->pt, ue_now(ul->node));
 }
 
+static u32 free_now(const struct ue_lane *ln, enum ue_kind kind)
+{
+	u32 serves = ln->la->peer_slots, have = ln->ul->node->pt.cfg.slots, used;
+
+	if (kind == UE_TX)
+		return ln->tx_nfree;
+	used = ln->la->slots_used;
+	have = serves < have ? serves : have;
+	return used < have ? have - used : 0;
+}
+
 /*
  * Who has waited goes first: with more askers than slots, completions that ask again
  * at once would else leave nothing to those that wait.
  */
 static bool may_take(struct ue_lane *ln, enum ue_kind kind, const struct ue_waiter *w)
 {
-	return likely(w->promised || !(ln->wait_q[kind] || ln->promised[kind]));
+	if (likely(!(ln->wait_q[kind] || ln->promised[kind])) || w->promised)
+		return true;
+	return !ln->wait_q[kind] && free_now(ln, kind) > ln->promised[kind];
 }
 
 /*
@@ -204,8 +217,10 @@ int popcorn_send(struct popcorn_node *n, u16 dst, u8 class, u16 type, const void
 	fill(&e->tx, e->buf, buf, len);
 	e->tx.notify = true;
 	r = pt_send(ln->la, &e->tx, type, len);
-	if (likely(!r))
+	if (likely(!r)) {
 		ln->tx_free = e->next;
+		ln->tx_nfree--;
+	}
 	ue_link_finish(ul, ln);
 	return r;
 }

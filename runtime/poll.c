@@ -9,6 +9,7 @@
  */
 #define _GNU_SOURCE
 #include <linux/futex.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
@@ -18,7 +19,7 @@
 #include "engine.h"
 
 #define TICK_MS		10
-#define SPINS		2000	/* looks at an answer before a thread sleeps that can't poll */
+#define SPINS		200	/* looks before a thread sleeps that can't poll: what a sleep costs */
 #define HOT		1000	/* empty polls after which a lane counts as cold */
 #define COLD_EVERY	4	/* rounds between polls of one cold lane */
 #define CATCH_UP	64	/* rounds at most before a tick that comes late */
@@ -40,6 +41,9 @@ static u64 clock_us(void)
 	return (u64)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
+/* This thread woke another, which may be waiting for this one's CPU. */
+static __thread bool woke;
+
 int ue_futex_wait(_Atomic u32 *word, u32 val, u32 us, bool shared)
 {
 	struct timespec t = { us / 1000000, us % 1000000 * 1000 };
@@ -50,6 +54,7 @@ int ue_futex_wait(_Atomic u32 *word, u32 val, u32 us, bool shared)
 
 void ue_futex_wake(_Atomic u32 *word, bool shared)
 {
+	woke |= !shared;
 	syscall(SYS_futex, word, shared ? FUTEX_WAKE : FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
@@ -412,8 +417,12 @@ static int poll_until(struct popcorn_node *n, struct ue_waiter *w, u64 until, u6
 			return 0;
 		if (!w && got)
 			return got;
-		if (got)
+		if (got) {
 			idle_since = 0;
+		} else if (unlikely(woke)) {
+			woke = false;
+			sched_yield();
+		}
 		if (likely(!late))
 			continue;
 		if (deadline && ue_now(n) >= deadline)
@@ -518,6 +527,31 @@ int popcorn_poll(struct popcorn_node *n, u32 timeout_us)
 		usleep(timeout_us < 100 ? timeout_us : 100);
 	} while (clock_us() < until);
 	return 0;
+}
+
+/**
+ * popcorn_serve() - poll until told to stop
+ * @n:    node
+ * @stop: set by another thread or process, or by a handler
+ *
+ * For a thread that has nothing else to do; not from a handler.
+ */
+void popcorn_serve(struct popcorn_node *n, const _Atomic bool *stop)
+{
+	u64 until;
+
+	while (!atomic_load_explicit(stop, memory_order_relaxed)) {
+		if (!role_take(n)) {
+			usleep(PARK_US);
+			continue;
+		}
+		count_poll(n);
+		until = clock_us() + TICK_MS * 1000;
+		while (!atomic_load_explicit(stop, memory_order_relaxed) &&
+		       poll_until(n, NULL, until, 0) > 0)
+			;
+		role_drop(n);
+	}
 }
 
 /* ---------------------------------------------------------------- service */

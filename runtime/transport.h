@@ -97,6 +97,7 @@ int popcorn_node_add(struct popcorn_node *n, const char *addr);
 u16 popcorn_node_id(const struct popcorn_node *n);
 u32 popcorn_node_count(const struct popcorn_node *n);
 int popcorn_poll(struct popcorn_node *n, u32 timeout_us);
+void popcorn_serve(struct popcorn_node *n, const _Atomic bool *stop);
 
 /**
  * struct popcorn_frame - one page of a node's pool

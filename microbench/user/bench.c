@@ -397,15 +397,14 @@ static void row_urgent(void)
 	double us, ratio;
 	char more[128];
 
-	ping(opt.class, opt.size, n, idle);
-	flow_start();
-	bulk_intervals(part, NULL, solo);
-	/* In turns, so that a machine that changes its pace hits both. */
+	/* In turns, so that a machine that changes its pace hits all of them. */
 	for (i = 0; i < TURNS; i++) {
+		ping(opt.class, opt.size, part, idle + i * part);
+		flow_start();
 		bulk_intervals(part, NULL, solo + i * part);
 		bulk_intervals(part, ns + i * part, loaded + i * part);
+		flow_stop();
 	}
-	flow_stop();
 	us = middle(solo, n) / 1e6;
 	ratio = us * 1e6 / middle(loaded, n);
 	snprintf(more, sizeof(more),
@@ -473,8 +472,7 @@ static int serve(u32 id, const char *list, const _Atomic bool *over)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	pin(id);
 	make_node(id, list);
-	while (!atomic_load_explicit(over, memory_order_relaxed))
-		popcorn_poll(node, 10000);
+	popcorn_serve(node, over);
 	popcorn_node_free(node);
 	return 0;
 }
