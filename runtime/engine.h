@@ -48,18 +48,24 @@ static inline void ue_relax(void)
 
 typedef _Atomic u32 ue_lock_t;
 
+#define UE_UNSHARED	2	/* a lock of a node that a single thread uses */
+
 void ue_lock_slow(ue_lock_t *l);
 
 /* Held for tens of nanoseconds and never across a system call. */
 static inline void ue_lock(ue_lock_t *l)
 {
+	/* A locked instruction is what a message over shared memory spends most on. */
+	if (atomic_load_explicit(l, memory_order_relaxed) == UE_UNSHARED)
+		return;
 	if (unlikely(atomic_exchange_explicit(l, 1, memory_order_acquire)))
 		ue_lock_slow(l);
 }
 
 static inline void ue_unlock(ue_lock_t *l)
 {
-	atomic_store_explicit(l, 0, memory_order_release);
+	if (atomic_load_explicit(l, memory_order_relaxed) != UE_UNSHARED)
+		atomic_store_explicit(l, 0, memory_order_release);
 }
 
 /* ---------------------------------------------------------------- waiters */
@@ -443,6 +449,7 @@ int ue_service_start(struct popcorn_node *n);
 void ue_service_stop(struct popcorn_node *n);
 int ue_live_add(struct popcorn_node *n, struct ue_conn *c);
 void ue_live_del(struct popcorn_node *n, struct ue_conn *c);
+bool ue_waits_here(const struct ue_waiter *w);
 int ue_futex_wait(_Atomic u32 *word, u32 val, u32 us, bool shared);
 void ue_futex_wake(_Atomic u32 *word, bool shared);
 

@@ -97,6 +97,8 @@ static int link_make(struct popcorn_node *n, u16 peer, struct ue_link **out)
 		return -ENOMEM;
 	}
 	ul->node = n;
+	if (n->o.single)
+		ul->lock = UE_UNSHARED;
 	ul->slots = part(&p, all * sizeof(*ul->slots));
 	ul->ans = part(&p, all * sizeof(*ul->ans));
 	pt_link_init(&ul->pt, &n->pt, peer, ul->slots, ul->ans);

@@ -68,7 +68,10 @@ void ue_complete(struct ue_waiter *w)
 		ue_call_done(&a->done);
 		return;
 	}
-	if (atomic_exchange_explicit(&w->state, UE_DONE, memory_order_acq_rel) == UE_SLEEPING)
+	if (likely(ue_waits_here(w)))
+		atomic_store_explicit(&w->state, UE_DONE, memory_order_relaxed);
+	else if (atomic_exchange_explicit(&w->state, UE_DONE, memory_order_acq_rel) ==
+		 UE_SLEEPING)
 		ue_futex_wake(&w->state, false);
 }
 

@@ -190,7 +190,8 @@ int popcorn_node_new(const struct popcorn_opts *o, struct popcorn_node **out)
 	struct popcorn_node *n;
 	int r;
 
-	if (!o->nodes || !o->cluster || !o->backlog || pt_cfg_check(&o->cfg))
+	if (!o->nodes || !o->cluster || !o->backlog || pt_cfg_check(&o->cfg) ||
+	    (o->single && o->service))
 		return -EINVAL;
 	if (sysconf(_SC_PAGESIZE) != UE_PAGE)
 		return -EOPNOTSUPP;
@@ -201,6 +202,8 @@ int popcorn_node_new(const struct popcorn_opts *o, struct popcorn_node **out)
 	n->drv = o->wire == POPCORN_SHM ? &ue_shm : &ue_tcp;
 	n->pool.fd = n->listen_fd = n->kick_fd = -1;
 	n->now = ue_clock_ms();
+	if (o->single)
+		n->wait_lock = n->pool_lock = UE_UNSHARED;
 	pthread_mutex_init(&n->grow, NULL);
 	pt_table_init(&n->table, o->cluster);
 	r = ue_table_load(&n->table, o->nodes);

@@ -41,6 +41,9 @@ static u64 clock_us(void)
 	return (u64)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
+/* What this thread waits for while it polls. */
+static __thread struct ue_waiter *own;
+
 /* This thread woke another, which may be waiting for this one's CPU. */
 static __thread bool woke;
 
@@ -324,6 +327,8 @@ static bool role_take(struct popcorn_node *n)
 {
 	u32 none = 0;
 
+	if (n->o.single)
+		return true;
 	return !atomic_load_explicit(&n->role, memory_order_relaxed) &&
 	       atomic_compare_exchange_strong(&n->role, &none, 1);
 }
@@ -333,6 +338,8 @@ static void role_drop(struct popcorn_node *n)
 	struct ue_waiter *w;
 	u32 was;
 
+	if (n->o.single)
+		return;
 	atomic_store(&n->role, 0);
 	while (unlikely(atomic_load(&n->sleepers))) {
 		ue_lock(&n->wait_lock);
@@ -461,6 +468,15 @@ static void role_claim(struct popcorn_node *n)
 }
 
 /**
+ * ue_waits_here() - does the calling thread wait for it, and poll meanwhile?
+ * @w: waiter
+ */
+bool ue_waits_here(const struct ue_waiter *w)
+{
+	return w == own;
+}
+
+/**
  * ue_wait() - wait until a waiter is completed, polling meanwhile
  * @n:        node
  * @w:        waiter of this thread
@@ -476,7 +492,9 @@ int ue_wait(struct popcorn_node *n, struct ue_waiter *w, u64 deadline)
 	while (atomic_load_explicit(&w->state, memory_order_acquire) != UE_DONE && !r) {
 		if (likely(role_take(n))) {
 			count_poll(n);
+			own = w;
 			r = poll_until(n, w, 0, deadline);
+			own = NULL;
 			role_drop(n);
 			continue;
 		}

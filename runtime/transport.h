@@ -67,6 +67,7 @@ struct popcorn_event {
  * @spin_us: POPCORN_BLOCK: microseconds to look before sleeping
  * @service: a thread of the node's own polls when no other does. Without it the
  *           program must wait or call popcorn_poll() every few heartbeats.
+ * @single:  one thread alone uses the node: no locks. Without @service
  * @frames:  pages in the pool
  * @backlog: one-way messages waiting or unacknowledged, a lane
  * @cfg:     the core's limits and times
@@ -83,6 +84,7 @@ struct popcorn_opts {
 	enum popcorn_mode mode;
 	u32 spin_us;
 	bool service;
+	bool single;
 	u32 frames;
 	u16 backlog;
 	struct pt_cfg cfg;

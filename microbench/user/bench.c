@@ -451,6 +451,7 @@ static void make_node(u32 id, const char *list)
 	/* A third node that spins would take a core from those that are measured. */
 	o.mode = opt.block || id > 1 ? POPCORN_BLOCK : POPCORN_BUSY;
 	o.service = false;
+	o.single = opt.threads == 1;
 	o.log = quiet;
 	o.cfg.lease_ms = TIMEOUT_MS;
 	o.cfg.dead_ms = 2 * TIMEOUT_MS;
