@@ -147,6 +147,19 @@ static inline void popcorn_conn_unlock(struct popcorn_conn *c)
 }
 
 /**
+ * popcorn_conn_brisk - are there messages that bulk must not hold up?
+ * @c: connection
+ *
+ * Urgent or sync messages were sent within the last second (an answer, if the peer
+ * asks). A driver then keeps little of bulk in queues that others have to pass; else
+ * bulk may fill them, which costs less for each page. Link's lock held.
+ */
+static inline bool popcorn_conn_brisk(const struct popcorn_conn *c)
+{
+	return time_before(jiffies, c->link->brisk + HZ);
+}
+
+/**
  * popcorn_rxbuf_get - take a receive buffer of the lane; link's lock held
  * @c: connection
  *

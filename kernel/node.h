@@ -104,6 +104,7 @@ struct popcorn_lane {
  * @refused:  the peer refused the handshake, so the wire itself works
  * @reason:   refusal by the peer last logged, and @refusing of the peer
  * @lane:     buffers
+ * @brisk:    when other messages than bulk were sent last, jiffies
  * @work:     does what needs process context, as @todo says
  * @todo:     PT_ACT_* for @work
  * @done:     completions to be called when @lock is dropped
@@ -127,6 +128,7 @@ struct popcorn_link {
 	u8 reason;
 	u8 refusing;
 	struct popcorn_lane lane[PW_CLASSES];
+	unsigned long brisk;
 	struct work_struct work;
 	u32 todo;
 	struct popcorn_done *done;

@@ -29,8 +29,10 @@ class Ours:
 
     def run(self, case, iters):
         text = f"row={case.row} size={case.size} class={case.cls} iters={iters} from=0 to=1"
-        if case.row in ("stream", "rate", "urgent_under_bulk"):
+        if case.row in ("stream", "rate"):
             text += f" window={libplan.WINDOW}"
+        if case.row == "urgent_under_bulk":
+            text += f" window={libplan.LOAD_WINDOW}"
         if case.threads > 1:
             text += f" threads={case.threads}"
         return ask(self.place.nodes[0], "/proc/popcorn_bench", text + self.extra)

@@ -10,7 +10,8 @@ from libresult import ResultError
 
 SIZES = (64, 256, 1024, 4096, 16384, 65536)
 CLASSES = ("sync", "urgent", "bulk")
-WINDOW = 16
+WINDOW = 16         # pages asked for ahead in a stream
+LOAD_WINDOW = 32    # the same of what saturates: all that a link lets be under way
 THREADS = 4
 
 # What the benchmark may say beside the statistics: an operation's worth of messages, wake-ups and

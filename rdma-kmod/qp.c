@@ -12,6 +12,7 @@
 #include "rdma.h"
 
 #define DRAIN_MS	100	/* for the last frames, when asked to flush */
+#define BULK_LEAST	2	/* of bulk that may always be on the wire, work requests */
 #define KEYS_MAX	65536	/* chunks that a peer may have: 128 GiB */
 
 static void rx_done(struct ib_cq *cq, struct ib_wc *wc);
@@ -73,6 +74,7 @@ int rdma_conn_setup(struct rdma_conn *c)
 	c->depth = roundup_pow_of_two(cfg->window + cfg->prepaid + PT_SPARE + 1);
 	while (c->depth > 16 && c->depth > dev->attrs.max_qp_wr / 2)
 		c->depth /= 2;
+	c->limit = c->base.class == PW_BULK ? BULK_LEAST : c->depth;
 	c->rx = kcalloc(receives, sizeof(*c->rx), GFP_KERNEL);
 	c->tx = kcalloc(c->depth, sizeof(*c->tx), GFP_KERNEL);
 	c->copy = kzalloc(c->depth * RDMA_COPY, GFP_KERNEL);
@@ -192,9 +194,9 @@ void rdma_conn_release(struct popcorn_conn *pc)
 
 /* ---------------------------------------------------------------- sending */
 
-static inline u16 ring_space(const struct rdma_conn *c)
+static inline bool ring_full(const struct rdma_conn *c)
 {
-	return c->depth - (u16)(c->head - c->tail);
+	return (u16)(c->head - c->tail) >= c->limit;
 }
 
 static int batch_post(struct rdma_conn *c)
@@ -211,8 +213,45 @@ static int batch_post(struct rdma_conn *c)
 }
 
 /*
- * Add a work request to the batch. Every quarter of the ring one is signalled,
- * so that a full ring always has a completion to come.
+ * Bulk must not stand in queues that urgent messages have to pass. While there are
+ * such, no more of it is on the wire than keeps it busy, which is what is done in
+ * the shortest time that one took, and a quarter more so that it finds out when
+ * there is room. The same rule as msg_socket's bulk_limit().
+ *
+ * The limit stays above what was posted since the last one that is signalled: when
+ * that is all that is under way, another one goes. @n were done, @tx the last of
+ * them. Link's lock held.
+ */
+static void bulk_limit(struct rdma_conn *c, const struct rdma_tx *tx, u16 n)
+{
+	u64 now = ktime_get_ns();
+	u32 gap = min_t(u64, now - c->done, U32_MAX / 8) / n;
+	u32 limit = BULK_LEAST;
+
+	c->done = now;
+	if (!popcorn_conn_brisk(&c->base)) {
+		c->narrow = 0;
+		limit = c->depth;
+	} else if (!c->narrow) {
+		c->narrow = now;
+		c->least_ns = U32_MAX / 8;
+		c->gap_ns = 0;
+	} else if (tx->posted < c->narrow) {
+		limit = c->limit; /* it was behind many */
+	} else {
+		u32 took = min_t(u64, now - tx->posted, U32_MAX / 8);
+
+		c->least_ns = min(took, c->least_ns + c->least_ns / 1024 + 1); /* routes change */
+		if (c->blocked) /* else it was not the limit that set the pace */
+			c->gap_ns = c->gap_ns ? (7 * (u64)c->gap_ns + gap) / 8 : gap;
+		limit = DIV_ROUND_UP(c->least_ns + c->least_ns / 4, max(c->gap_ns, 1u));
+	}
+	c->limit = clamp_t(u32, limit, max(BULK_LEAST, c->unsignalled + 1), c->depth);
+}
+
+/*
+ * Add a work request to the batch. Every quarter of what may be under way one is
+ * signalled, so that there is always a completion to come when no more may be.
  */
 static struct ib_rdma_wr *batch_add(struct rdma_conn *c, u64 addr, u32 len, bool signal)
 {
@@ -228,8 +267,13 @@ static struct ib_rdma_wr *batch_add(struct rdma_conn *c, u64 addr, u32 len, bool
 		.lkey = c->dev->pd->local_dma_lkey,
 	};
 	c->head++;
-	if (!(c->head & (c->depth / 4 - 1)))
+	if (++c->unsignalled >= c->limit / 4)
 		signal = true;
+	if (signal) {
+		c->unsignalled = 0;
+		if (c->base.class == PW_BULK)
+			tx->posted = ktime_get_ns();
+	}
 	w->wr.wr_cqe = &tx->cqe;
 	w->wr.sg_list = &b->sge[b->n];
 	w->wr.num_sge = 1;
@@ -314,7 +358,7 @@ static int page_target(struct rdma_conn *c, const struct pt_tx *tx, u64 *addr, u
  * rdma_conn_pump - send what is pending, post what has come back
  * @pc: connection
  *
- * Frames are taken until there are none or the ring is full. Link's lock held.
+ * Frames are taken until there are none or as many are under way as may be. Link's lock held.
  * Return: 0, or why the connection has failed.
  */
 int rdma_conn_pump(struct popcorn_conn *pc)
@@ -336,7 +380,7 @@ int rdma_conn_pump(struct popcorn_conn *pc)
 		u64 addr, from;
 		u32 rkey;
 
-		if (unlikely(!ring_space(c))) {
+		if (ring_full(c)) {
 			c->blocked = true;
 			break;
 		}
@@ -407,6 +451,7 @@ static void tx_done(struct ib_cq *cq, struct ib_wc *wc)
 	struct rdma_tx *tx = container_of(wc->wr_cqe, struct rdma_tx, cqe);
 	struct rdma_conn *c = tx->conn;
 	int err = 0;
+	u16 n;
 
 	if (unlikely(wc->status != IB_WC_SUCCESS)) {
 		rdma_conn_wc_failed(c, wc, "send failed:");
@@ -414,7 +459,10 @@ static void tx_done(struct ib_cq *cq, struct ib_wc *wc)
 	}
 	popcorn_conn_lock(&c->base);
 	/* All up to this one are done: the ring position of its index next after tail. */
-	c->tail += ((tx->index - c->tail) & (c->depth - 1)) + 1;
+	n = ((tx->index - c->tail) & (c->depth - 1)) + 1;
+	c->tail += n;
+	if (c->base.class == PW_BULK)
+		bulk_limit(c, tx, n);
 	if (c->blocked)
 		err = rdma_conn_pump(&c->base);
 	if (c->tail == c->head)

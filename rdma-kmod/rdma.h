@@ -83,11 +83,13 @@ struct rdma_rx {
  * @cqe:  completion, when it is signalled
  * @conn: of which connection
  * @index: in the ring
+ * @posted: bulk: when, if it is signalled, ns
  */
 struct rdma_tx {
 	struct ib_cqe cqe;
 	struct rdma_conn *conn;
 	u16 index;
+	u64 posted;
 };
 
 /**
@@ -139,10 +141,16 @@ enum rdma_flow { RDMA_FLOWS, RDMA_LAST, RDMA_QUIET };
  * @copy:    RDMA_COPY bytes for each of them
  * @copy_dma: where
  * @depth:   power of two
+ * @limit:   work requests that may be under way; less than @depth for bulk
+ * @unsignalled: posted since the last one that is signalled
  * @head, @tail: posted and completed work requests, modulo 2^16; link's lock,
  *           or before the connection is the link's, nobody else's
  * @batch:   being filled; whoever may move @head
- * @blocked: there was more to send than the ring could take
+ * @blocked: there was more to send than @limit lets
+ * @done:    bulk: when the last completion came, ns
+ * @narrow:  bulk: since when @limit is kept low, ns; or 0
+ * @least_ns: shortest time from a post to its completion since then
+ * @gap_ns:  between completions since then, while @limit sets the pace, for one
  * @drained: woken when @tail reaches @head
  * @reg_cqe, @reg_done, @reg_status: registration under way
  * @keys:    the peer's remote keys by chunk; link's lock
@@ -168,10 +176,16 @@ struct rdma_conn {
 	void *copy;
 	u64 copy_dma;
 	u16 depth;
+	u16 limit;
+	u16 unsignalled;
 	u16 head;
 	u16 tail;
 	bool blocked;
 	struct rdma_batch batch;
+	u64 done;
+	u64 narrow;
+	u32 least_ns;
+	u32 gap_ns;
 	wait_queue_head_t drained;
 	struct ib_cqe reg_cqe;
 	struct completion reg_done;

@@ -30,6 +30,7 @@
 #define BATCH		64	/* stream and rate: one sample is the mean of so many */
 #define SOURCES		256	/* pages on their way at a time, all peers together */
 #define TIMEOUT_MS	30000
+#define SETTLE_MS	1500	/* stream: until other messages don't count any more, see popcorn_conn_brisk() */
 #define PACE_US		500	/* urgent_under_bulk: pause before each round trip, or twice that */
 
 /* ------------------------------------------------------ the answering side */
@@ -306,6 +307,7 @@ static int stream(struct run *run, u8 class)
 	static const bool never;
 	u64 count = 0;
 
+	msleep(SETTLE_MS);
 	run->per = rounddown(BATCH, half);
 	return pages(run, class, round_up(run->cmd.iters, BATCH) + BATCH, &never, &count);
 }

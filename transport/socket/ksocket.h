@@ -17,7 +17,7 @@
 #define pr_fmt(fmt) "msg_socket: " fmt
 
 #define KSOCK_BATCH	8	/* frames given to the socket at once */
-#define KSOCK_BULK_BATCH	2	/* the same of bulk: the CPU can be had in between */
+#define KSOCK_BULK_BATCH	2	/* of bulk, where others want the CPU in between */
 
 /**
  * struct ksock_conn - one lane's connection
@@ -34,6 +34,7 @@
  * @tx_work:  moves them when nobody else can
  * @vec:      what the socket hasn't taken yet: @vecs from @first on, @left bytes
  * @more:     the lane may have more
+ * @brisk:    bulk: other messages than bulk pass too
  * @ctl:      copies of unsequenced frames
  *
  * @saved_*:  the socket's own callbacks
@@ -60,6 +61,7 @@ struct ksock_conn {
 	unsigned int first, vecs;
 	size_t left;
 	bool more;
+	bool brisk;
 	struct {
 		struct pw_hdr hdr;
 		struct pw_heartbeat hb;

@@ -9,7 +9,8 @@
 
 #include "ksocket.h"
 
-#define BULK_PAGES	4	/* of bulk that may always be on the wire */
+#define BULK_PAGES	2	/* of bulk that may always be on the wire */
+#define CWND_MAX	65536	/* packets */
 #define FLUSH_MS	100	/* for what was taken to be acknowledged at a close */
 
 /* ---------------------------------------------------------------- sending */
@@ -21,10 +22,11 @@
 static bool tx_fill(struct ksock_conn *k)
 {
 	struct pt_lane *la = popcorn_conn_lock(&k->c);
-	unsigned int max = k->c.class == PW_BULK ? KSOCK_BULK_BATCH : KSOCK_BATCH;
-	unsigned int n, i = 0;
+	unsigned int max, n, i = 0;
 	struct pt_out out;
 
+	k->brisk = k->c.class == PW_BULK && popcorn_conn_brisk(&k->c);
+	max = k->brisk ? KSOCK_BULK_BATCH : KSOCK_BATCH;
 	k->first = 0;
 	k->left = 0;
 	for (n = 0; n < max && pt_lane_tx(la, &out); n++) {
@@ -62,13 +64,13 @@ static void tx_advance(struct ksock_conn *k, size_t sent)
 }
 
 /*
- * Bulk must not stand in queues that urgent messages have to pass: no more of it
- * is on the wire than keeps it busy, which is what arrives in the shortest round
- * trip seen, and a quarter more so that it finds out when there is room; but
- * always a few pages, since acknowledgements in smaller portions cost more than
- * the queue. What exceeds it waits in the socket.
+ * Bulk must not stand in queues that urgent messages have to pass. While there
+ * are such, no more of it is on the wire than keeps it busy, which is what arrives
+ * in the shortest round trip seen, and a quarter more so that it finds out when
+ * there is room; but always a few pages, since acknowledgements in smaller
+ * portions cost more than the queue. What exceeds it waits in the socket.
  */
-static void bulk_limit(struct sock *sk)
+static void bulk_limit(struct sock *sk, bool brisk)
 {
 	struct tcp_sock *tp = tcp_sk(sk);
 	u32 least = BULK_PAGES * DIV_ROUND_UP(PW_HDR + PAGE_SIZE, max_t(u32, tp->mss_cache, 1));
@@ -78,7 +80,7 @@ static void bulk_limit(struct sock *sk)
 	if (tp->rate_interval_us && tcp_min_rtt(tp) != ~0U)
 		packets = div_u64((u64)tp->rate_delivered * tcp_min_rtt(tp),
 				  tp->rate_interval_us);
-	packets = clamp_t(u64, packets + packets / 4 + 1, least, 1 << 16);
+	packets = brisk ? clamp_t(u64, packets + packets / 4 + 1, least, CWND_MAX) : CWND_MAX;
 	tp->snd_cwnd_clamp = packets;
 	if (tcp_snd_cwnd(tp) > packets)
 		tcp_snd_cwnd_set(tp, packets);
@@ -98,7 +100,7 @@ static int tx_push(struct ksock_conn *k, unsigned int batches)
 		int r;
 
 		if (k->c.class == PW_BULK)
-			bulk_limit(k->sock->sk);
+			bulk_limit(k->sock->sk, k->brisk);
 		memcpy(vec, &k->vec[k->first], n * sizeof(vec[0]));
 		r = kernel_sendmsg(k->sock, &msg, vec, n, k->left);
 		if (r == -EAGAIN)
