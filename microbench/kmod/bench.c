@@ -27,7 +27,9 @@
 #define ITERS_MAX	1000000
 #define WINDOW_MAX	32
 #define THREADS_MAX	64
-#define BATCH		64	/* stream and rate: one sample is the mean of so many */
+#define BATCH		64	/* stream: one sample is the mean of so many */
+#define RATE_BATCH	256	/* rate: the same, sent by all threads together */
+#define RATE_INTERVALS	8	/* rate: samples at least */
 #define SOURCES		256	/* pages on their way at a time, all peers together */
 #define TIMEOUT_MS	30000
 #define SETTLE_MS	1500	/* stream: until other messages don't count any more, see popcorn_conn_brisk() */
@@ -312,76 +314,95 @@ static int stream(struct run *run, u8 class)
 	return pages(run, class, round_up(run->cmd.iters, BATCH) + BATCH, &never, &count);
 }
 
-/* Threads that send; each has its own samples' place. */
-struct sender {
+/* All senders together: whoever sends the last message of an interval notes the time. */
+struct senders {
 	struct run *run;
 	u8 class;
-	u32 n, from;
-	int r;
+	u32 total;
+	atomic_t sent;
+	int r;		/* first error; ends all of them */
+	u64 *when;
+};
+
+struct sender {
+	struct senders *all;
 	struct completion done;
 };
 
-static int send_some(struct sender *s)
+static int sender_thread(void *arg)
 {
+	struct sender *me = arg;
+	struct senders *s = me->all;
 	const struct cmd *c = &s->run->cmd;
-	u64 t = ktime_get_ns(), now;
 	u32 i;
 	int r = 0;
 
-	for (i = 0; !r && i < s->n; i++) {
+	while (!READ_ONCE(s->r) && (i = atomic_inc_return(&s->sent)) <= s->total) {
 		r = popcorn_send(s->run->node, c->to, s->class, T_SINK, pattern, c->size, 0);
-		if ((i + 1) % BATCH == 0) {
-			now = ktime_get_ns();
-			s->run->ns[s->from + i / BATCH] = min_t(u64, now - t, U32_MAX);
-			t = now;
-		}
+		if (r)
+			WRITE_ONCE(s->r, r);
+		if (i % RATE_BATCH == 0)
+			s->when[i / RATE_BATCH] = ktime_get_ns();
 	}
-	return r;
-}
-
-static int sender_thread(void *arg)
-{
-	struct sender *s = arg;
-
-	s->r = send_some(s);
-	complete(&s->done);
+	kthread_complete_and_exit(&me->done, 0);
 	return 0;
 }
 
+static int send_all(struct senders *s, u32 threads)
+{
+	struct sender *t = kcalloc(threads, sizeof(*t), GFP_KERNEL);
+	u32 i;
+
+	if (!t)
+		return -ENOMEM;
+	for (i = 0; i < threads; i++) {
+		t[i].all = s;
+		init_completion(&t[i].done);
+		if (IS_ERR(kthread_run(sender_thread, &t[i], "popcorn_bench/%u", i))) {
+			WRITE_ONCE(s->r, -ENOMEM);
+			complete(&t[i].done);
+		}
+	}
+	for (i = 0; i < threads; i++) {
+		if (!wait_for_completion_killable(&t[i].done))
+			continue;
+		WRITE_ONCE(s->r, -EINTR);
+		wait_for_completion(&t[i].done); /* each send is bounded */
+	}
+	kfree(t);
+	return s->r;
+}
+
+static int cmp_u64(const void *a, const void *b)
+{
+	u64 x = *(const u64 *)a, y = *(const u64 *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Intervals of all threads together; the last ends when the peer has handled everything. */
 static int rate(struct run *run, u8 class)
 {
 	const struct cmd *c = &run->cmd;
-	u32 i, n = round_up(DIV_ROUND_UP(c->iters, c->threads), BATCH);
-	struct sender *s = kcalloc(c->threads, sizeof(*s), GFP_KERNEL);
+	u32 i, n = max_t(u32, DIV_ROUND_UP(c->iters, RATE_BATCH), RATE_INTERVALS);
+	struct senders s = { .run = run, .class = class, .total = n * RATE_BATCH };
 	u8 end[8];
-	int r = 0;
+	int r;
 
-	if (!s)
+	s.when = kvcalloc(n + 1, sizeof(*s.when), GFP_KERNEL);
+	if (!s.when)
 		return -ENOMEM;
-	for (i = 0; i < c->threads; i++) {
-		s[i] = (struct sender) { .run = run, .class = class, .n = n,
-					 .from = i * (n / BATCH) };
-		init_completion(&s[i].done);
-		if (c->threads == 1) {
-			sender_thread(&s[i]);
-		} else if (IS_ERR(kthread_run(sender_thread, &s[i], "popcorn_bench/%u", i))) {
-			s[i].r = -ENOMEM;
-			complete(&s[i].done);
-		}
-	}
-	for (i = 0; i < c->threads; i++) {
-		wait_for_completion(&s[i].done); /* each send is bounded */
-		r = r ?: s[i].r;
-	}
-	kfree(s);
-	run->n = c->threads * (n / BATCH);
-	/* Each thread sees the others' messages go out in its time too. */
-	run->per = BATCH * c->threads;
-	if (!r) {
-		r = popcorn_request(run->node, c->to, class, T_ECHO, pattern, sizeof(end), end,
-				    sizeof(end), TIMEOUT_MS);
-		r = min(r, 0);
-	}
+	s.when[0] = ktime_get_ns();
+	r = send_all(&s, c->threads) ?:
+	    min(popcorn_request(run->node, c->to, class, T_ECHO, pattern, sizeof(end), end,
+				sizeof(end), TIMEOUT_MS), 0);
+	s.when[n] = ktime_get_ns();
+	/* Threads may note neighbouring intervals in the wrong order. */
+	sort(s.when, n + 1, sizeof(*s.when), cmp_u64, NULL);
+	run->per = RATE_BATCH;
+	for (i = 0; !r && i < n; i++)
+		sample(run, s.when[i + 1] - s.when[i]);
+	kvfree(s.when);
 	return r;
 }
 
@@ -406,7 +427,7 @@ static int load_thread(void *arg)
 	struct load *l = arg;
 
 	l->r = pages(l->run, l->class, U32_MAX, &l->stop, &l->count);
-	complete(&l->done);
+	kthread_complete_and_exit(&l->done, 0);
 	return 0;
 }
 

@@ -23,6 +23,8 @@
 #define PAGE		4096
 #define ASK		64	/* bytes of a request for a page */
 #define BATCH		64	/* streams are timed over so many */
+#define RATE_BATCH	256	/* rate: the same, sent by all threads together */
+#define RATE_INTERVALS	8	/* rate: samples at least */
 #define NODES_MAX	64
 #define WINDOW_MAX	256
 #define SLOTS		32	/* the engine's default */
@@ -298,10 +300,10 @@ static void row_stream(void)
 	report(PAGE, ns, n, BATCH, "");
 }
 
-/* All threads send; whoever sends the last message of a batch notes the time. */
+/* All threads send; whoever sends the last message of an interval notes the time. */
 static struct {
 	u64 *when;
-	u32 batches;
+	u32 total;
 	_Atomic u32 sent;
 } rate;
 
@@ -312,37 +314,47 @@ static void *send_many(void *arg)
 	int r;
 
 	(void)arg;
-	while ((i = atomic_fetch_add(&rate.sent, 1)) < (rate.batches + 1) * BATCH) {
+	while ((i = atomic_fetch_add(&rate.sent, 1) + 1) <= rate.total) {
 		r = popcorn_send(node, 1, class_of(opt.class), T_SINK, buf, opt.size, 0);
 		if (r)
 			die("send", r);
-		if (i % BATCH == BATCH - 1)
-			rate.when[i / BATCH] = now_ns();
+		if (i % RATE_BATCH == 0)
+			rate.when[i / RATE_BATCH] = now_ns();
 	}
 	return NULL;
 }
 
+/* Intervals of all threads together; the last ends when the peer has handled everything. */
 static void row_rate(void)
 {
-	u32 n = opt.iters / BATCH ?: 1, warm = n / 10, i;
+	u32 n = (opt.iters + RATE_BATCH - 1) / RATE_BATCH, i;
 	pthread_t thread[THREADS_MAX];
-	char more[32] = "";
+	char more[32] = "", end[8];
+	int r;
 
-	rate.batches = warm + n;
-	rate.when = times(rate.batches + 1);
+	if (n < RATE_INTERVALS)
+		n = RATE_INTERVALS;
+	rate.total = n * RATE_BATCH;
+	rate.when = times(n + 1);
+	rate.when[0] = now_ns();
 	for (i = 1; i < opt.threads; i++)
 		if (pthread_create(&thread[i], NULL, send_many, NULL))
 			die("thread", EAGAIN);
 	send_many(NULL);
 	for (i = 1; i < opt.threads; i++)
 		pthread_join(thread[i], NULL);
-	/* Threads may note neighbouring batches in the wrong order. */
-	qsort(rate.when, rate.batches + 1, sizeof(*rate.when), by_value);
+	r = popcorn_request(node, 1, class_of(opt.class), T_ECHO, more, sizeof(end), end,
+			    sizeof(end), TIMEOUT_MS);
+	if (r != sizeof(end))
+		die("last answer", r < 0 ? r : EPROTO);
+	rate.when[n] = now_ns();
+	/* Threads may note neighbouring intervals in the wrong order. */
+	qsort(rate.when, n + 1, sizeof(*rate.when), by_value);
 	for (i = 0; i < n; i++)
-		rate.when[i] = rate.when[warm + i + 1] - rate.when[warm + i];
+		rate.when[i] = rate.when[i + 1] - rate.when[i];
 	if (opt.threads > 1)
 		snprintf(more, sizeof(more), ", \"threads\": %u", opt.threads);
-	report(opt.size, rate.when, n, BATCH, more);
+	report(opt.size, rate.when, n, RATE_BATCH, more);
 }
 
 /*
