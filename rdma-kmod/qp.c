@@ -435,14 +435,21 @@ static void kick(struct rdma_conn *c)
  * @c:    connection
  * @wc:   completion
  * @what: for the log
+ *
+ * The first error flushes the rest. A flush without one before it is the queue pair's
+ * end: of an open connection the only sign there may be; but rdma_cm does that too when
+ * the peer rejects us, and says why only then. So it ends no handshake, which has
+ * rdma_cm's event and a bound of its own.
  */
 void rdma_conn_wc_failed(struct rdma_conn *c, const struct ib_wc *wc, const char *what)
 {
-	/* The first error flushes the rest. */
-	if (wc->status != IB_WC_WR_FLUSH_ERR)
+	bool flushed = wc->status == IB_WC_WR_FLUSH_ERR;
+
+	if (!flushed)
 		pr_info_ratelimited("msg_rdma: node %u: %s %s, reconnecting\n",
 				    c->base.link->peer, what, ib_wc_status_msg(wc->status));
-	rdma_conn_fail(c, wc->status == IB_WC_RETRY_EXC_ERR ? -ETIMEDOUT : -ECONNRESET);
+	if (!flushed || READ_ONCE(c->phase) == RDMA_OPEN)
+		rdma_conn_fail(c, wc->status == IB_WC_RETRY_EXC_ERR ? -ETIMEDOUT : -ECONNRESET);
 	wake_up(&c->drained);
 }
 

@@ -183,18 +183,26 @@ def test_nodes_added_at_run_time(cluster):
 
 
 def test_tcp_where_rdma_is_missing(cluster2):
-    """One side has no RDMA driver: the link comes up over TCP, whoever called."""
+    """One side has no RDMA driver, and the other one calls: it finds out by two rejections, every time."""
     c = cluster2
     ip = f"{c[1].addr},{c[2].addr}"
+    for i in range(10):
+        c[1].insmod("popcorn", **SLOW)
+        c[2].insmod("popcorn", eager=0, **SLOW)
+        then = clock(c[1])
+        c[1].insmod("msg_rdma", ip=ip)
+        c[1].insmod("msg_socket")
+        c[2].insmod("msg_socket", ip=ip)
+        for n in c:
+            up(n, timeout=15)
+        assert peer(c[1], 1)["transport"] == "tcp"
+        lines = said(c[1], then)
+        assert len(lines) == 2 and "over rdma yet" in lines[0] and "using tcp" in lines[1], lines
+        if i < 9:
+            c[2].rmmod("msg_socket", "popcorn")
+            c[1].rmmod("msg_socket", "msg_rdma", "popcorn")
     for n in c:
-        n.insmod("popcorn")
-    c[1].insmod("msg_rdma", ip=ip)
-    c[1].insmod("msg_socket")
-    c[2].insmod("msg_socket", ip=ip)
-    for n in c:
-        up(n)
         n.insmod("popcorn_torture")
-    assert peer(c[1], 1)["transport"] == "tcp"
     start(c[1], c[2])
     time.sleep(1)
     settled(c[1], c[2])
