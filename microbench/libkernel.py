@@ -35,17 +35,56 @@ class Ours:
             text += f" window={libplan.LOAD_WINDOW}"
         if case.threads > 1:
             text += f" threads={case.threads}"
-        return ask(self.place.nodes[0], "/proc/popcorn_bench", text + self.extra)
+        return ask_counted(self.place, "/proc/popcorn_bench", text + self.extra)
 
 
-def ask(node, path, text):
-    """Write one command, read one line; the kernel's last word if it refuses."""
+# What a machine counts: our messages by the transport, the rest by its kernel.
+COUNTERS = r"{ cat /proc/popcorn_stat; sed -n 's/^\(ctxt\|intr\|softirq\) \([0-9]*\).*/\1 \2/p' " \
+           "/proc/stat; } 2>/dev/null"
+COUNTED = {"ctxt": "wakeups", "intr": "interrupts", "softirq": "softirqs",
+           "sent_messages": "messages"}
+
+
+def counters(text):
+    """Sums of what COUNTERS printed, by the names they have in a row."""
+    got = {}
+    for line in text.splitlines():
+        w = line.split()
+        if len(w) == 2 and w[0] in COUNTED and w[1].isdecimal():
+            got[COUNTED[w[0]]] = got.get(COUNTED[w[0]], 0) + int(w[1])
+        elif w[:1] == ["class"] and "messages" in got:  # and what carries no message of a layer
+            got["messages"] += int(w[5]) + int(w[6])
+    return got
+
+
+def ask_counted(place, path, text):
+    """ask() on the first node; the line has what an operation cost all machines in COUNTED."""
+    first, *others = place.nodes if not place.one else place.nodes[:1]
+    before = [n.sh(COUNTERS, 20) for n in others]
+    line, mine = ask(first, path, text, COUNTERS)
+    after = [n.sh(COUNTERS, 20) for n in others]
+    old, new = (counters("\n".join([m, *theirs])) for m, theirs in zip(mine, (before, after)))
+    operations = line.pop("operations", 0)
+    if operations:
+        line.update({k: max(new[k] - old[k], 0) / operations for k in new if k in old})
+    return line
+
+
+def ask(node, path, text, around="true"):
+    """Write one command, read one line; the kernel's last word if it refuses.
+
+    Returns the line and what the shell command around printed before and after, with as little
+    as may be in between.
+    """
     try:
-        out = node.sh(f"echo {shlex.quote(text)} >{path} && cat {path}", LIMIT)
+        out = node.sh(f"{around}; echo {shlex.quote(text)} >{path} && cat {path} && {{ {around}; }}",
+                      LIMIT)
     except ResultError as e:
         log = node.sh("dmesg | tail -n 1", 20).strip()
         raise ResultError(f"{e}; kernel log: {re.sub(r'^.[ 0-9.]*. ', '', log)}") from e
-    return libfloor.only(libfloor.lines(out, path), path)
+    line = libfloor.only(libfloor.lines(out, path), path)
+    before, _, after = out.partition("\n{" if not out.startswith("{") else "{")
+    return line, (before, after)
 
 
 class KernelFloor:
@@ -77,8 +116,10 @@ class KernelFloor:
             remove(node, self.module)
 
     def run(self, row, size, iters, window):
-        return ask(self.place.nodes[0], self.path,
-                   f"row={row} size={size} iters={iters} window={window}{self.more}")
+        line = ask_counted(self.place, self.path,
+                           f"row={row} size={size} iters={iters} window={window}{self.more}")
+        line.pop("messages", None)  # those are ours
+        return line
 
 
 class SoftirqFloor(KernelFloor):

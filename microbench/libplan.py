@@ -14,10 +14,11 @@ WINDOW = 16         # pages asked for ahead in a stream
 LOAD_WINDOW = 32    # the same of what saturates: all that a link lets be under way
 THREADS = 4
 
-# What the benchmark may say beside the statistics: an operation's worth of messages, wake-ups and
-# interrupts; bulk's pages a second alone and its share of that under urgent round trips, whose
+# What there may be beside the statistics: an operation's worth of messages, context switches,
+# interrupts and softirqs on all machines; bulk's pages a second alone and its share of that under urgent round trips, whose
 # pace is in microseconds.
-EXTRA = ("messages", "wakeups", "interrupts", "bulk_share", "bulk_solo", "pace")
+EXTRA = ("messages", "wakeups", "interrupts", "softirqs", "bulk_share",
+         "bulk_solo", "pace")
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,9 @@ class Figure:
         if "idle" in line:
             self.idle = self.idle or Figure()
             self.idle.add({"median": line["idle"], "unit": line.get("unit")}, row, size, counts)
+
+    def extras(self):
+        return {k: libresult.round_sig(middle(v), 4) for k, v in self.extra.items()}
 
     def good(self):
         return [r for r in self.rounds if r]
@@ -181,7 +185,7 @@ def result_rows(suite, engine, transport, figures, floor_figures, floors, **comm
     rows = []
     for case, fig in figures.items():
         stats = libresult.merge(fig.good(), fig.unit)
-        extra = {**common, "class": case.cls, **{k: libresult.round_sig(middle(v)) for k, v in fig.extra.items()}}
+        extra = {**common, "class": case.cls, **fig.extras()}
         if case.threads > 1:
             extra["threads"] = case.threads
         versus = [(k[0], f) for k, f in floor_figures.items() if k[1:] == (case.row, case.size)]
@@ -205,5 +209,5 @@ def result_rows(suite, engine, transport, figures, floor_figures, floors, **comm
         rows.append(libresult.row(
             "floor", row, getattr(f, "engine", "user"), f.transport, size, fig.unit,
             libresult.merge(fig.good(), fig.unit), source=name, poll=getattr(f, "mode", None),
-            kernel=common.get("kernel")))
+            kernel=common.get("kernel"), link=common.get("link"), **fig.extras()))
     return rows

@@ -71,6 +71,24 @@ def table(rows):
     return "\n\n".join(parts)
 
 
+COUNTS = ("messages", "wakeups", "interrupts", "softirqs")
+
+
+def counts(rows):
+    """What an operation takes on all machines: a part for each transport, ours and the floors'."""
+    parts = []
+    for kind in dict.fromkeys(r["transport"] for r in rows if r["engine"] == "kernel"):
+        lines = {}
+        for r in rows:
+            if r["transport"] == kind and any(k in r for k in COUNTS):
+                lines[tuple(cells(r)[:3])] = [f"{r[k]:.2f}" if k in r else "-" for k in COUNTS]
+        if lines:
+            parts.append(f"{kind}, an operation's\n" + aligned(
+                ("row", "class", "bytes", *COUNTS), [[*k, *v] for k, v in lines.items()],
+                left=(0, 1)))
+    return "\n\n".join(parts)
+
+
 def markdown(rows):
     rule = "|" + "|".join("---" if i in LEFT else "--:" for i in range(len(HEAD))) + "|"
     parts = [(title(g), [cells(r) for r in rows if r["suite"] != "floor" and group(r) == g])

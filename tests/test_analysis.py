@@ -92,6 +92,17 @@ def test_markdown_is_a_table(doc):
     assert len({l.count("|") for l in lines}) == 1
 
 
+def test_counts_are_shown_where_there_are_some(doc, tmp_path):
+    r = tool("table", "-c", SAMPLE)
+    assert r.returncode == 1 and "nothing was counted" in r.stderr
+    path = broken(doc, tmp_path / "c.json",
+                  lambda d: d["rows"][0].update(engine="kernel", messages=2.5, wakeups=4))
+    r = tool("table", "-c", path)
+    line = r.stdout.splitlines()[-1].split()
+    assert r.returncode == 0 and line[0] == doc["rows"][0]["name"]
+    assert line[-4:] == ["2.50", "4.00", "-", "-"]
+
+
 def test_table_filter_that_finds_nothing():
     r = tool("table", "-r", "nonsense", SAMPLE)
     assert r.returncode == 1 and "no such row" in r.stderr

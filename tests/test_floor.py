@@ -151,6 +151,41 @@ def test_kernel_rows_load_and_unload_everything():
     assert any("msg_socket.ko ip=10.0.0.1,10.0.0.2" in c for c in node.told)
 
 
+BEFORE = """sent_messages 100
+# class      queued    credits     stalls    replays    control       late reconnects
+class urgent      0         32          0          0          4          0          0
+class sync        0         32          0          1          5          0          0
+intr 50
+ctxt 1000
+softirq 7
+"""
+AFTER = BEFORE.replace("100\n", "120\n", 1).replace("  5 ", " 10 ").replace("1000", "1040") \
+    .replace("intr 50", "intr 60")
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_what_an_operation_took_is_counted(nodes):
+    """Messages of the layers and the transport's own, on all machines, by all operations."""
+    import libkernel
+    import libplan
+
+    class Counting(FakeNode):
+        def sh(self, cmd, timeout):
+            if "popcorn_bench" in cmd:
+                return BEFORE + LINE.replace("}", ', "operations": 10}') + AFTER
+            self.told.append(cmd)
+            return BEFORE if len(self.told) == 1 else AFTER
+
+    place = FakePlace(Counting())
+    place.nodes, place.one = [Counting() for _ in range(nodes)], nodes == 1
+    line = libkernel.Ours(place, None).run(libplan.Case("rtt", 64, "sync"), 10)
+    assert [line[k] / nodes for k in ("messages", "wakeups", "interrupts", "softirqs")] == \
+        [2.5, 4, 1, 0]
+    figure = libplan.Figure()
+    figure.add(line, "rtt", 64, True)
+    assert figure.extras()["messages"] == 2.5 * nodes
+
+
 def test_a_module_that_does_not_load_leaves_nothing_behind():
     node = FakeNode(refuse=["insmod /lib/popcorn_bench"])
     with pytest.raises(libresult.ResultError, match="the reason"):
@@ -208,6 +243,7 @@ def test_kernel_floors_count_the_same_twice(cluster):
     for m in FILES:
         for command in COMMANDS:
             line = ask(node, m, f"{command} iters=300")
+            assert line["operations"] > line["iters"]
             assert 0 < line["min"] <= line["median"] <= line["p99"] and line["iters"] >= 300
         first, second = (ask(node, m, "row=rtt iters=3000")["median"] for _ in range(2))
         assert abs(first - second) / first < 0.03

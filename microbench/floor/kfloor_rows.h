@@ -24,6 +24,7 @@ static const char *const kfloor_row_name[KFLOOR_ROWS] = { "rtt", "fetch", "strea
 struct kfloor_samples {
 	u32 *ns;
 	u32 n, per;
+	u32 ops;	/* with those that warm up */
 };
 
 /* Set when the module goes: a row that runs ends at its next iteration. */
@@ -123,6 +124,7 @@ static int kfloor_ask(struct kfloor_chan *c, const struct kfloor_cmd *cmd,
 				s->ns[s->n++] = t - last;
 			WRITE_ONCE(c->done, i);
 		}
+		s->ops = i;
 		return err;
 	}
 	err = c->send(c);
@@ -137,6 +139,7 @@ static int kfloor_ask(struct kfloor_chan *c, const struct kfloor_cmd *cmd,
 		}
 		WRITE_ONCE(c->done, i);
 	}
+	s->ops = n;
 	return err;
 }
 
@@ -182,8 +185,7 @@ static void kfloor_report(struct kfloor_file *f, const struct kfloor_cmd *cmd,
 	kfloor_one(f->line, room, "p999", s->ns[s->n * 999ULL / 1000], s->per);
 	kfloor_one(f->line, room, "min", s->ns[0], s->per);
 	kfloor_one(f->line, room, "avg", div_u64(sum, s->n), s->per);
-	scnprintf(f->line + strlen(f->line), room - strlen(f->line), "\"iters\": %u}\n",
-		  s->n * s->per);
+	scnprintf(f->line + strlen(f->line), room - strlen(f->line), "\"operations\": %u, \"iters\": %u}\n", s->ops, s->n * s->per);
 }
 
 static int kfloor_parse(char *text, struct kfloor_cmd *cmd)

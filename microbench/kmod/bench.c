@@ -122,6 +122,7 @@ struct run {
 	u32 *ns;		/* samples */
 	u32 n, per;		/* how many, and of how many operations each is the mean */
 	u32 room;
+	u64 ops;		/* operations, with those that warm up; 0: no one kind */
 	u64 idle;		/* urgent_under_bulk: median without load, ns */
 	u64 bulk_solo, bulk_loaded;	/* pages a second */
 };
@@ -156,6 +157,7 @@ static int pings(struct run *run, u8 class, bool paced)
 		if (i >= skip)
 			sample(run, ktime_get_ns() - t);
 	}
+	run->ops = i;
 	if (r >= 0 && (r != c->size || memcmp(ans, pattern, c->size)))
 		r = -EIO;
 	kvfree(ans);
@@ -195,6 +197,7 @@ static int fetch(struct run *run, u8 class)
 			r = -EIO;
 		popcorn_frame_free(f);
 	}
+	run->ops = i;
 	free_page((unsigned long)copy);
 	return r;
 }
@@ -307,11 +310,10 @@ static int stream(struct run *run, u8 class)
 {
 	u32 half = half_window(&run->cmd);
 	static const bool never;
-	u64 count = 0;
 
 	msleep(SETTLE_MS);
 	run->per = rounddown(BATCH, half);
-	return pages(run, class, round_up(run->cmd.iters, BATCH) + BATCH, &never, &count);
+	return pages(run, class, round_up(run->cmd.iters, BATCH) + BATCH, &never, &run->ops);
 }
 
 /* All senders together: whoever sends the last message of an interval notes the time. */
@@ -400,6 +402,7 @@ static int rate(struct run *run, u8 class)
 	/* Threads may note neighbouring intervals in the wrong order. */
 	sort(s.when, n + 1, sizeof(*s.when), cmp_u64, NULL);
 	run->per = RATE_BATCH;
+	run->ops = s.total;
 	for (i = 0; !r && i < n; i++)
 		sample(run, s.when[i + 1] - s.when[i]);
 	kvfree(s.when);
@@ -467,8 +470,10 @@ static int urgent_under_bulk(struct run *run, u8 class)
 	sort(run->ns, run->n, sizeof(*run->ns), cmp_u32, NULL);
 	run->idle = run->ns[run->n / 2];
 	run->n = 0;
-	r = with_load(run, class, bulk, ns, &run->bulk_solo);
-	return r ?: with_load(run, class, bulk, 0, &run->bulk_loaded);
+	r = with_load(run, class, bulk, ns, &run->bulk_solo) ?:
+	    with_load(run, class, bulk, 0, &run->bulk_loaded);
+	run->ops = 0;
+	return r;
 }
 
 /* --------------------------------------------------------------- commands */
@@ -517,6 +522,9 @@ static void report(struct run *run)
 			  run->bulk_solo, run->bulk_loaded, run->bulk_loaded / solo,
 			  div64_u64(run->bulk_loaded % solo * 1000, solo));
 	}
+	if (run->ops)
+		scnprintf(line + strlen(line), sizeof(line) - strlen(line), "\"operations\": %llu, ",
+			  run->ops);
 	scnprintf(line + strlen(line), sizeof(line) - strlen(line),
 		  "\"threads\": %u, \"iters\": %u}\n", c->threads, run->n * run->per);
 }
