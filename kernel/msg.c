@@ -315,26 +315,42 @@ static void tx_load(struct pt_tx *tx, void *buf, void **big, const void *data, u
 	}
 }
 
+/* The answer to the @i-th page of a request, or to all of it. Locked. */
+static struct pt_ans *ans_get(const struct popcorn_msg *m, u32 i, u16 *slot)
+{
+	const struct pw_want *w = m->bufs->data + PW_HDR;
+	u16 gen = m->gen;
+
+	*slot = m->slot;
+	if (m->skip) {
+		*slot = le16_to_cpu(w[i].slot);
+		gen = le16_to_cpu(w[i].gen);
+	}
+	return pt_ans_get(&m->link->pt.lane[m->class], *slot, gen, m->life);
+}
+
 /**
  * popcorn_answer - answer a request
  * @msg:    request; not to be looked at afterwards, unless an error is returned
- * @status: 0 or -errno
+ * @status: 0 or -errno; a request for several pages is answered with an error
+ *          only, for all of them
  * @buf:    answer; only with status 0
  * @len:    its bytes, at most msg->max
  *
  * Process context; never waits for the peer. That nobody waits for the answer
- * any more is no error. Return: 0; -EINVAL (one-way), -EMSGSIZE, -ENOMEM (only
- * if longer than PW_PAYLOAD): the request is still to be answered.
+ * any more is no error. Return: 0; -EINVAL (one-way, several pages), -EMSGSIZE,
+ * -ENOMEM (only if longer than PW_PAYLOAD): the request is still to be answered.
  */
 int popcorn_answer(struct popcorn_msg *msg, int status, const void *buf, u32 len)
 {
 	struct popcorn_link *l = msg->link;
-	u8 class = msg->class;
-	struct pt_lane *la = &l->pt.lane[class];
+	struct popcorn_lane *la = &l->lane[msg->class];
 	void **big = NULL;
 	struct pt_ans *a;
+	u32 i = 0;
+	u16 slot;
 
-	if (!msg->request)
+	if (!msg->request || (msg->skip && !status))
 		return -EINVAL;
 	if (status)
 		len = 0;
@@ -345,19 +361,19 @@ int popcorn_answer(struct popcorn_msg *msg, int status, const void *buf, u32 len
 		if (!big)
 			return -ENOMEM;
 	}
-	trace_popcorn_send(l->node->pt.id, l->peer, class, PW_ANS, msg->type, len);
-	popcorn_msg_count_tx(msg->type, len);
+	trace_popcorn_send(l->node->pt.id, l->peer, msg->class, PW_ANS, msg->type, len);
 	spin_lock_bh(&l->lock);
-	a = pt_ans_get(la, msg->slot, msg->gen, msg->life);
-	if (a) {
-		struct popcorn_ans *pa = &l->lane[class].ans[msg->slot];
-
-		tx_load(&a->tx, pa->buf, big, buf, len);
+	do {
+		a = ans_get(msg, i, &slot);
+		if (!a)
+			continue;
+		tx_load(&a->tx, la->ans[slot].buf, big, buf, len);
 		a->tx.notify = !!big;
-		pa->big = big;
+		la->ans[slot].big = big;
 		big = NULL;
-		pt_ans_send(la, a, status, len);
-	}
+		pt_ans_send(&l->pt.lane[msg->class], a, status, len);
+		popcorn_msg_count_tx(msg->type, len);
+	} while (unlikely(++i < msg->pages));
 	msg_release(msg);
 	popcorn_link_unlock(l, true);
 	popcorn_big_free(big);
@@ -418,20 +434,18 @@ EXPORT_SYMBOL_GPL(popcorn_answer_page);
 int popcorn_answer_pages(struct popcorn_msg *msg, struct popcorn_frame **f,
 			 struct popcorn_done **d)
 {
-	const struct pw_want *w = msg->bufs->data + PW_HDR;
 	struct popcorn_done *late = NULL;
 	struct popcorn_link *l = msg->link;
 	u8 class = msg->class;
 	struct pt_lane *la = &l->pt.lane[class];
 	u32 i, n = msg->pages;
+	u16 slot;
 
 	if (!msg->request || !n)
 		return -EINVAL;
 	spin_lock_bh(&l->lock);
 	for (i = 0; i < n; i++) {
-		u16 slot = msg->skip ? le16_to_cpu(w[i].slot) : msg->slot;
-		u16 gen = msg->skip ? le16_to_cpu(w[i].gen) : msg->gen;
-		struct pt_ans *a = pt_ans_get(la, slot, gen, msg->life);
+		struct pt_ans *a = ans_get(msg, i, &slot);
 
 		if (a && f[i]) {
 			l->lane[class].ans[slot].done = d[i];

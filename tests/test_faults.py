@@ -208,6 +208,14 @@ def test_receiver_that_stops_reading(cluster2):
     assert torture(c[2])["bad_order"] == 0
 
 
+def test_error_answers_every_page_of_a_request(cluster2):
+    c = cluster2
+    load(c, "msg_rdma", **SLOW)
+    for n in (16, 1):
+        torture(c[1], f"pages from=0 to=1 n={n}")
+        assert torture(c[1])["refused"] == n
+
+
 @pytest.mark.parametrize("driver", ["msg_rdma", "msg_socket"])
 def test_rmmod_in_the_middle_of_everything(cluster2, driver):
     c = cluster2

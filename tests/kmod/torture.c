@@ -12,6 +12,8 @@
  *   hold CLASS | release       keep received one-way messages of that class
  *   send from=0 to=1 class=C n=N   N one-way messages that don't wait: -EAGAIN
  *                              ends it; how many went is in "pushed"
+ *   pages from=0 to=1 n=N      ask for N pages at once, of a type that nobody
+ *                              handles; how many said so is in "refused"
  *   reset                      zero the counters
  *
  * What is checked: one-way messages carry their stream's number and must come
@@ -34,6 +36,7 @@
 #define T_STREAM	(PW_T_USER + 64)
 #define T_ECHO		(PW_T_USER + 65)
 #define T_PAGE		(PW_T_USER + 66)
+#define T_NOBODY	(PW_T_USER + 67)
 
 #define FETCHERS	6
 #define THREADS		(2 * PW_CLASSES + FETCHERS)
@@ -72,6 +75,7 @@ static int hold_class = -1;
 static struct popcorn_msg *held;
 static unsigned int held_count;
 static int push_error;
+static unsigned int refused;
 
 /* --------------------------------------------------------------- answering */
 
@@ -366,6 +370,55 @@ static int push(u16 from, u16 to, unsigned int class, unsigned int n)
 	return err;
 }
 
+struct asked {
+	struct popcorn_async a;
+	struct completion c;
+};
+
+static void asked_done(struct popcorn_done *d)
+{
+	complete(&container_of(d, struct asked, a.done)->c);
+}
+
+static int ask_nobody(u16 from, u16 to, unsigned int n)
+{
+	struct popcorn_node *node = popcorn_node_get(from);
+	struct popcorn_async *a[PW_WANTS_MAX];
+	struct asked *all;
+	unsigned int i;
+	int err = 0;
+
+	refused = 0;
+	if (!node)
+		return -ENODEV;
+	n = min_t(unsigned int, n, PW_WANTS_MAX);
+	all = kcalloc(n, sizeof(*all), GFP_KERNEL);
+	if (!all)
+		err = -ENOMEM;
+	for (i = 0; i < n && !err; i++) {
+		init_completion(&all[i].c);
+		a[i] = &all[i].a;
+		a[i]->done.fn = asked_done;
+		a[i]->frame = popcorn_frame_alloc(GFP_KERNEL);
+		if (!a[i]->frame)
+			err = -ENOMEM;
+	}
+	if (!err)
+		err = popcorn_request_pages(node, to, PW_BULK, T_NOBODY, "", 0, 5000, 0, a, n);
+	for (i = 0; all && i < n; i++) {
+		if (!err) {
+			wait_for_completion(&all[i].c);
+			refused += all[i].a.done.status == -EOPNOTSUPP;
+		}
+		if (all[i].a.frame)
+			popcorn_frame_free(all[i].a.frame);
+	}
+	synchronize_rcu();	/* asked_done() */
+	kfree(all);
+	popcorn_node_put(node);
+	return err;
+}
+
 static int hold(int class)
 {
 	if (class < 0)
@@ -399,6 +452,8 @@ static ssize_t command(struct file *file, const char __user *ubuf, size_t len, l
 		err = start(from, to, ms);
 	else if (sscanf(buf, "send from=%u to=%u class=%15s n=%u", &from, &to, class, &n) == 4)
 		err = class_of(class) < 0 ? -EINVAL : push(from, to, class_of(class), n);
+	else if (sscanf(buf, "pages from=%u to=%u n=%u", &from, &to, &n) == 3)
+		err = ask_nobody(from, to, n);
 	else if (sscanf(buf, "hold %15s", class) == 1)
 		err = hold(class_of(class));
 	else if (!strncmp(buf, "release", 7))
@@ -428,8 +483,8 @@ static int show(struct seq_file *m, void *v)
 		   N(echoes), N(pages), N(served), N(timeouts), N(failed));
 	seq_printf(m, "\"bad_echo\":%lld,\"bad_page\":%lld,\"stale\":%lld,\"bad_order\":%lld,",
 		   N(bad_echo), N(bad_page), N(stale), N(bad_order));
-	seq_printf(m, "\"pushed\":%lld,\"push_error\":%d,\"held\":%u}\n", N(pushed), push_error,
-		   held_count);
+	seq_printf(m, "\"pushed\":%lld,\"push_error\":%d,\"held\":%u,\"refused\":%u}\n",
+		   N(pushed), push_error, held_count, refused);
 #undef N
 	return 0;
 }
