@@ -74,7 +74,11 @@ def place(spec, args, need_ours):
         options.update(n=spec.nodes, link=args.link or "")
     try:
         with popcluster.Cluster(**options) as c:
-            yield Place(c, spec, errors)
+            p = Place(c, spec, errors)
+            if p.one and args.link:
+                p.nodes[0].sh("modprobe -q sch_netem; tc qdisc add dev lo root netem limit 10000 "
+                              + args.link, 30)
+            yield p
             bad = c.dmesg_bad()
     except errors as e:
         raise ResultError(str(e)) from e

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
 """local:N: user-mode nodes as processes of this machine, against floors run in between."""
 
+import ctypes
+import os
+import shlex
 import shutil
 import tempfile
 from pathlib import Path
@@ -33,6 +36,25 @@ class Ours:
                              "popcorn-bench")
 
 
+CLONE_NEWNET = 0x40000000
+
+
+def slow_wire(options):
+    """Move this process, and so all that it starts, to a network of its own with such a lo."""
+    if os.geteuid():
+        raise ResultError("--link with local: needs root, for a network namespace of its own")
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWNET):
+        raise ResultError(f"no network namespace: {os.strerror(ctypes.get_errno())}")
+    libfloor.command(["ip", "link", "set", "lo", "up"])
+    try:
+        libfloor.command(["tc", "qdisc", "add", "dev", "lo", "root", "netem", "limit", "10000",
+                          *shlex.split(options)])
+    except ResultError as e:
+        raise ResultError(f"netem refuses '{options}': see tc-netem(8); a kernel without sch_netem "
+                          "has none: use icount:2 or qemu:2") from e
+
+
 def usable(floors):
     """The floors that can run here; says which can't, and what would help."""
     found = []
@@ -53,7 +75,7 @@ def measure(spec, args, bench, transport, poll, errors):
                                             args.quiet)
     errors += bad
     return libplan.result_rows("transport", "user", transport, figs, floor_figs, floors,
-                               poll=poll, ablation=args.ablation)
+                               poll=poll, ablation=args.ablation, link=args.link)
 
 
 def run(spec, args):
@@ -61,7 +83,12 @@ def run(spec, args):
     transports = [args.transport] if args.transport else ["tcp", "shm"]
     if "rdma" in transports:
         raise ResultError("local: has no RDMA (it is user mode): use icount:2 or qemu:2")
+    if args.link and args.transport == "shm":
+        raise ResultError("shm has no wire for --link")
     libfloor.make("floors", *([] if args.floors_only else ["build/bin/popcorn-bench"]))
+    if args.link:
+        slow_wire(args.link)
+        transports = ["tcp"]
     rows, errors = [], []
     with tempfile.TemporaryDirectory(prefix="popcorn-bench-") as d:
         # A copy, so that a build meanwhile does not change what is measured.
@@ -69,4 +96,4 @@ def run(spec, args):
         for transport in transports:
             for poll in POLLS:
                 rows += measure(spec, args, bench, transport, poll, errors)
-    return libresult.machine(spec.text), rows, errors
+    return libresult.machine(spec.text, link=args.link), rows, errors

@@ -35,7 +35,7 @@ def aligned(head, lines, left=()):
 
 def group(r):
     """Rows with the same of these belong together: one part of a table, one picture."""
-    return r["engine"], r["transport"], r.get("poll"), r.get("kernel"), r.get("ablation")
+    return r["engine"], r["transport"], r.get("poll"), r.get("kernel"), r.get("ablation"), r.get("link")
 
 
 def groups(rows):
@@ -45,9 +45,9 @@ def groups(rows):
 
 
 def title(g):
-    engine, transport, poll, kernel, ablation = g
+    engine, transport, poll, kernel, ablation, link = g
     return ", ".join(filter(None, (transport, f"{engine} mode", poll, kernel and f"Linux {kernel}",
-                                   ablation and f"ablation: {ablation}")))
+                                   ablation and f"ablation: {ablation}", link and f"link: {link}")))
 
 
 def quiet_repeats(lines, n):

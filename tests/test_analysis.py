@@ -223,6 +223,21 @@ def test_bad_spec(text):
     assert len(r.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("args, says", [
+    (["--nodes", "icount:2", "--transport", "rdma"], "no wire under RDMA"),
+    (["--nodes", "local:2", "--transport", "shm"], "no wire"),
+    (["--nodes", "hosts:{hosts}"], "--link is for"),
+    (["--nodes", "local:2", "--transport", "tcp"], "netem refuses 'nonsense'"),
+])
+def test_a_link_that_cannot_be(tmp_path, args, says):
+    (tmp_path / "hosts").write_text("a 10.0.0.1\nb 10.0.0.2\n")
+    args = [a.format(hosts=tmp_path / "hosts") for a in args]
+    r = subprocess.run([str(TOP / "microbench" / "run"), "transport", *args, "--link", "nonsense",
+                        "--quick", "--floors-only"], capture_output=True, text=True, timeout=300)
+    assert r.returncode == 2 and says in r.stderr, r.stderr
+    assert len(r.stderr.splitlines()) == 1
+
+
 def test_specs():
     s = libspec.parse("qemu:3:mixed")
     assert (s.kind, s.nodes, s.arch) == ("qemu", 3, "mixed")

@@ -250,6 +250,20 @@ def test_kernel_floors_count_the_same_twice(cluster):
     assert ask(node, "floor_verbs", "row=fetch answer=softirq")["name"] == "kverbs_softirq"
 
 
+def test_a_link_is_waited_for(tmp_path):
+    """Both ways, in time that is no longer instructions alone."""
+    out = tmp_path / "out.json"
+    r = subprocess.run([TOP / "microbench/run", "transport", "--nodes", "icount:2", "--quick",
+                        "--link", "delay 300us", "--floors-only", "--json", out],
+                       capture_output=True, text=True, timeout=250)
+    assert r.returncode == 0, r.stderr
+    rows = libresult.load(out)["rows"]
+    assert {x["name"] for x in rows} == set(libfloor.ROWS)
+    for x in rows:
+        assert x["link"] == "delay 300us" and x["unit"] != "insn"
+        assert x["name"] not in ("rtt", "fetch") or x["median"] > 600
+
+
 @pytest.mark.parametrize("command", [
     "row=nonsense", "row=rtt size=1", "row=rtt size=65537", "row=stream window=3",
     "row=stream window=64", "row=stream answer=softirq", "row=rtt iters=0", "row=fetch size=64",
