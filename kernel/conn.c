@@ -124,16 +124,20 @@ int popcorn_conn_ready(struct popcorn_conn *c, const void *buf, u32 len)
 }
 EXPORT_SYMBOL_GPL(popcorn_conn_ready);
 
-/* A peer that tries again and again is told of once for each reason. */
-static void log_refusal(struct popcorn_node *node, struct popcorn_link *l,
-			const struct pt_addr *from, u8 why)
+/*
+ * A peer that tries again and again is told of once for each reason, until the link
+ * comes up. Without a @peer it said nothing that makes sense. Any context.
+ */
+static void log_refusal(struct popcorn_node *node, const u16 *peer, const struct pt_addr *from,
+			u8 why)
 {
 	struct sockaddr_storage ss;
 
-	if (why == PW_OK || why == PW_REFUSE_BUSY || (l && READ_ONCE(l->refusing) == why))
+	if (why == PW_OK || why == PW_REFUSE_BUSY)
 		return;
-	if (l)
-		WRITE_ONCE(l->refusing, why);
+	if (peer && xa_store_bh(&node->refused, *peer, xa_mk_value(why), GFP_ATOMIC) ==
+		    xa_mk_value(why))
+		return;
 	popcorn_addr_sockaddr(from, 0, &ss);
 	pr_warn_ratelimited("node %u: refused %pISc: %s\n", node->pt.id, &ss,
 			    pt_refusal_str(why));
@@ -159,7 +163,7 @@ int popcorn_conn_accept(struct popcorn_conn *c, struct popcorn_node *node,
 	int r = pt_hs_parse(&c->hs, &node->pt, buf, len, from, &src);
 
 	if (r == -ECONNREFUSED)
-		log_refusal(node, xa_load(&node->links, src), from, c->hs.welcome.refusal);
+		log_refusal(node, &src, from, c->hs.welcome.refusal);
 	else if (r)
 		log_refusal(node, NULL, from, PW_REFUSE_MALFORMED);
 	if (r)
@@ -174,7 +178,7 @@ int popcorn_conn_accept(struct popcorn_conn *c, struct popcorn_node *node,
 	r = pt_hs_accept(&c->hs, &l->pt, popcorn_now());
 	popcorn_link_unlock(l, true);
 	if (r)
-		log_refusal(node, l, from, c->hs.welcome.refusal);
+		log_refusal(node, &src, from, c->hs.welcome.refusal);
 	return r;
 }
 EXPORT_SYMBOL_GPL(popcorn_conn_accept);
@@ -208,9 +212,9 @@ int popcorn_conn_proof(struct popcorn_conn *c, const void *buf, u32 len)
 	}
 	popcorn_link_unlock(l, false);
 	if (r == -EACCES)
-		log_refusal(l->node, l, popcorn_peer_addr(l), PW_REFUSE_AUTH);
+		log_refusal(l->node, &l->peer, popcorn_peer_addr(l), PW_REFUSE_AUTH);
 	else if (r == -ECONNREFUSED)
-		log_refusal(l->node, l, popcorn_peer_addr(l), c->hs.ready.refusal);
+		log_refusal(l->node, &l->peer, popcorn_peer_addr(l), c->hs.ready.refusal);
 	return r;
 }
 EXPORT_SYMBOL_GPL(popcorn_conn_proof);

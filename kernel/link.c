@@ -507,13 +507,14 @@ static void link_up(struct popcorn_link *l)
 		drv = l->conn[PW_URGENT]->driver;
 		l->driver = drv;
 		l->failures = 0;
-		l->reason = l->refusing = PW_OK;
+		l->reason = PW_OK;
 		error = l->connect_error;
 		l->connect_error = 0;
 	}
 	spin_unlock_bh(&l->lock);
 	if (!drv)
 		return;
+	xa_erase_bh(&l->node->refused, l->peer);
 	best = popcorn_driver_best();
 	if (best && best != drv && error)
 		pr_warn("node %u: %s can't connect to node %u (%d), using %s\n",

@@ -102,7 +102,7 @@ struct popcorn_lane {
  * @failures: connects in a row that failed with it, @connect_error the last
  * @up:       this session came up
  * @refused:  the peer refused the handshake, so the wire itself works
- * @reason:   refusal by the peer last logged, and @refusing of the peer
+ * @reason:   refusal by the peer last logged
  * @lane:     buffers
  * @brisk:    when other messages than bulk were sent last, jiffies
  * @work:     does what needs process context, as @todo says
@@ -126,7 +126,6 @@ struct popcorn_link {
 	bool up;
 	bool refused;
 	u8 reason;
-	u8 refusing;
 	struct popcorn_lane lane[PW_CLASSES];
 	unsigned long brisk;
 	struct work_struct work;
@@ -152,6 +151,7 @@ struct popcorn_link {
  * @ref:      see above
  * @list:     in the list of local nodes
  * @links:    by peer id
+ * @refused:  by id that a peer claims: why it was refused last, as the log says
  * @gone:     being removed: nothing new starts
  * @worker:   runs the handlers of classes: [0] urgent and sync, [1] bulk
  * @rx_lock:  guards @rx
@@ -164,6 +164,7 @@ struct popcorn_node {
 	struct kref ref;
 	struct list_head list;
 	struct xarray links;
+	struct xarray refused;
 	bool gone;
 	struct popcorn_worker {
 		struct popcorn_node *node;

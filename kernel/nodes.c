@@ -374,6 +374,7 @@ static void node_free(struct work_struct *work)
 	xa_for_each(&node->links, i, l)
 		popcorn_link_free(l);
 	xa_destroy(&node->links);
+	xa_destroy(&node->refused);
 	kvfree(node);
 	module_put(THIS_MODULE);
 }
@@ -536,6 +537,7 @@ static int node_create(u16 id)
 	cpu_features(node->pt.cpu);
 	kref_init(&node->ref);
 	xa_init(&node->links);
+	xa_init_flags(&node->refused, XA_FLAGS_LOCK_BH);
 	spin_lock_init(&node->rx_lock);
 	INIT_WORK(&node->free_work, node_free);
 	for (c = 0; c < PW_CLASSES; c++)

@@ -99,6 +99,31 @@ def test_another_table_or_cluster_is_refused(cluster2):
     assert any("node tables differ" in ln for n in c for ln in said(n))
 
 
+@pytest.mark.parametrize("driver", ["msg_rdma", "msg_socket"])
+def test_a_refusal_is_told_once(cluster2, driver):
+    """No line comes twice, however often who tries, until the reason changes or the link was up."""
+    c = cluster2
+    ip = f"{c[1].addr},{c[2].addr}"
+    c[1].sh("head -c 32 /dev/urandom > /tmp/k; chmod 600 /tmp/k")
+    c[2].insmod("popcorn", eager=0, backoff_ms=10)
+    c[2].insmod(driver, ip=ip)
+    for popcorn, key, why in (("other", "", "node tables differ"), ("popcorn", "/tmp/k", "keys differ"),
+                              ("popcorn", "", None), ("other", "", "node tables differ")):
+        then = [clock(n) for n in c]
+        c[1].insmod("popcorn", cluster=popcorn, backoff_ms=10)
+        c[1].insmod(driver, ip=ip, keyfile=key)
+        if why:
+            time.sleep(2)
+            assert int(peer(c[1], 1)["attempts"]) >= 3
+            for n, t in zip(c, then):
+                lines = [ln.split("popcorn: ")[1] for ln in said(n, t) if "refuse" in ln]
+                assert lines and len(lines) == len(set(lines)), lines
+                assert all(why in ln for ln in lines), lines
+        else:
+            up(c[1])
+        c[1].rmmod(driver, "popcorn")
+
+
 def test_strangers_do_no_harm(cluster2):
     """A port scanner's garbage, one byte and silence, a great many of both, while a load runs."""
     c = cluster2
