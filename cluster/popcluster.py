@@ -382,10 +382,12 @@ class Cluster(Handle):
     state: directory, by default a new one in build/cluster
     life: seconds after which the cluster ends by itself; follow: end with this process
     append: more for the kernel's command line
+    ssh: a port of 127.0.0.1 for each node that leads to port 22 of its eth1, 10.0.2.15 once it is up
     """
 
     def __init__(self, n=2, arch="amd64", kernel="6.1", rdma="rxe", mtu=0, mem=384, smp=1,
-                 link="", icount=0, state=None, life=MAX_LIFE, follow=True, wait=True, append=""):
+                 link="", icount=0, state=None, life=MAX_LIFE, follow=True, wait=True, append="",
+                 ssh=()):
         if arch not in ARCHES or kernel not in KERNELS or rdma not in ("rxe", "none"):
             raise ClusterError(f"arch is one of {ARCHES}, kernel of {KERNELS}, rdma rxe or none")
         if not 1 <= n <= 64 or (icount and (n != 1 or not 1 <= icount <= 250)):
@@ -409,7 +411,8 @@ class Cluster(Handle):
                  for a in arches]
         (state / "cluster.json").write_text(json.dumps(dict(
             nodes=nodes, rdma=rdma, mtu=mtu or (9000 if icount else 1500), mem=mem, smp=smp,
-            link=link, icount=icount, life=life, follow=follow, append=append), indent=1) + "\n")
+            link=link, icount=icount, life=life, follow=follow, append=append, ssh=list(ssh)),
+            indent=1) + "\n")
         super().__init__(state)
         self.boot(follow, wait)
 

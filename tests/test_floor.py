@@ -2,7 +2,9 @@
 """The raw floors: every row of each program, wrong use, and the wrappers of UCX and OpenMPI."""
 
 import json
+import re
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -335,3 +337,80 @@ def test_a_cut_wire_ends_a_row(cluster2):
     a.sh("sleep 1")
     cluster2.cut(1, 2)
     assert all(job.wait().status and not job.wait().timeout for job in jobs)
+
+
+# hosts:FILE, against guests that have an ssh server and the modules installed.
+
+def free_ports(n):
+    socks = [socket.socket() for _ in range(n)]
+    for s in socks:
+        s.bind(("127.0.0.1", 0))
+    ports = [s.getsockname()[1] for s in socks]
+    for s in socks:
+        s.close()
+    return ports
+
+
+def serve_ssh(node, key):
+    """dropbear of this machine, with a host key of its own; root logs in with key."""
+    dropbear = shutil.which("dropbear", path="/usr/sbin:/usr/bin")
+    libs = subprocess.run(["ldd", dropbear], capture_output=True, text=True, check=True).stdout
+    node.install(dropbear)
+    node.install(shutil.which("dropbearkey"))
+    node.sh("mkdir -p /root/.ssh /lib/x86_64-linux-gnu; chmod 700 /root /root/.ssh")
+    for lib in re.findall(r"=> (/\S+)", libs):
+        name = Path(lib).name
+        if node.run(f"[ -e /lib/x86_64-linux-gnu/{name} ]").status:
+            node.put(Path(lib).resolve(), f"/lib/x86_64-linux-gnu/{name}")
+    node.sh("cat >/root/.ssh/authorized_keys; chmod 600 /root/.ssh/authorized_keys",
+            stdin=Path(f"{key}.pub").read_bytes())
+    node.sh("ip link set eth1 up; ip addr add 10.0.2.15/24 dev eth1; "
+            "dropbearkey -t ed25519 -f /tmp/host.key >/dev/null 2>&1; "
+            "dropbear -s -r /tmp/host.key -P /tmp/dropbear.pid </dev/null >/tmp/dropbear.log 2>&1")
+
+
+def install_modules(node):
+    release = node.sh("uname -r").strip()
+    target = f"/lib/modules/{release}/updates"
+    node.sh(f"mkdir -p {target}")
+    for m in ("popcorn", "msg_socket", "msg_rdma", "popcorn_bench", *FILES):
+        node.sh(f"cp {node.module(m)} {target}/")
+    node.sh("depmod 2>/dev/null; modprobe -n popcorn_bench")
+
+
+@pytest.mark.timeout(500)
+def test_hosts_over_ssh(cluster, tmp_path):
+    ports = free_ports(2)
+    c = cluster(2, fresh=True, ssh=ports)
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True,
+                   timeout=60)
+    hosts = ""
+    for node, port in zip(c, ports):
+        serve_ssh(node, key)
+        install_modules(node)
+        hosts += (f"127.0.0.1 {node.addr} -l root -p {port} -i {key} -o IdentitiesOnly=yes "
+                  f"-o StrictHostKeyChecking=no -o UserKnownHostsFile={tmp_path}/known -F none\n")
+    (tmp_path / "hosts").write_text(hosts)
+
+    def rows(*args, says=None):
+        r = subprocess.run([TOP / "microbench/run", "transport", "--nodes",
+                            f"hosts:{tmp_path / 'hosts'}", "--quick", "--json",
+                            tmp_path / "out.json", *args], capture_output=True, text=True,
+                           timeout=400)
+        if says:
+            assert r.returncode == 2 and says in r.stderr.splitlines()[-1], r.stderr
+            return None
+        assert r.returncode == 0, r.stderr
+        return libresult.load(tmp_path / "out.json")["rows"]
+
+    ours = [x for x in rows("--transport", "tcp") if x["suite"] == "transport"]
+    assert {x["name"] for x in ours} == {*libfloor.ROWS, "urgent_under_bulk"}
+    assert all(x["unit"] in ("us", "MB/s", "1/s") for x in ours)
+    assert 1.9 < next(x for x in ours if x["name"] == "rtt")["messages"] < 2.5
+    floors = rows("--transport", "rdma", "--floors-only")
+    assert {x["source"] for x in floors} >= {"kverbs", "kverbs_softirq"}
+    for node in c:
+        assert "popcorn" not in node.sh("lsmod"), "the run takes its modules with it"
+    c[2].sh("kill $(cat /tmp/dropbear.pid)")
+    rows("--transport", "tcp", says="127.0.0.1: ")
