@@ -120,13 +120,23 @@ static void driver_leave(struct popcorn_driver *drv)
 	}
 }
 
+/*
+ * To insmod some errors of a module's init mean something else: a symbol that is
+ * unknown; and modprobe is content if the module "exists". The log has said what it was.
+ */
+static int init_error(int r)
+{
+	return r == -ENOENT || r == -EEXIST || r == -ESRCH || r == -ENOEXEC ? -EINVAL : r;
+}
+
 /**
  * popcorn_driver_register - a driver's module was loaded
  * @drv:     driver
  * @ip:      its ip=: makes nodes, or must be the same as those there are
  * @keyfile: its keyfile=, or NULL
  *
- * Process context. Return: 0, or -errno with a line in the log.
+ * Process context. Return: 0, or -errno with a line in the log, for the module's init
+ * to return.
  */
 int popcorn_driver_register(struct popcorn_driver *drv, const char *ip, const char *keyfile)
 {
@@ -159,7 +169,7 @@ slot:
 	__clear_bit(drv->slot, &slots);
 unlock:
 	mutex_unlock(&popcorn_nodes_mutex);
-	return r;
+	return init_error(r);
 }
 EXPORT_SYMBOL_GPL(popcorn_driver_register);
 

@@ -592,7 +592,7 @@ int popcorn_nodes_create(struct popcorn_driver *drv, const char *ip, const char 
 		if (ip && *ip && !table_is(ip)) {
 			pr_err("%s: nodes were already made by %s from another list; rmmod that first or leave ip= away\n",
 			       drv->name, owner->name);
-			return -EEXIST;
+			return -EINVAL;
 		}
 		return 0;
 	}

@@ -31,15 +31,36 @@ def test_lists_that_are_wrong(cluster2, driver):
                     ("10.99.0.1,10.99.0.2", "none of the 2 addresses is one of this machine's"),
                     ("224.0.0.1,10.77.0.1", "224.0.0.1")):
         then = clock(n)
-        with pytest.raises(CommandError):
+        with pytest.raises(CommandError) as e:
             n.insmod(driver, ip=ip)
+        assert not re.search("nknown symbol|xists", str(e.value)), "the tools take it for another error"
         lines = said(n, then)
         assert len(lines) == 1 and why in lines[0], (ip, lines)
         assert driver not in n.sh("lsmod")
     then = clock(n)
-    with pytest.raises(CommandError):
+    with pytest.raises(CommandError, match="nvalid"):
         n.insmod(driver)
-    assert any("/etc/popcorn/nodes" in ln for ln in said(n, then))
+    assert any("/etc/popcorn/nodes" in ln and "ip=" in ln for ln in said(n, then))
+
+
+def test_a_second_driver_with_another_list(cluster2):
+    """It is refused with a line that says why, and what is up stays up; with the same list it joins."""
+    c = cluster2
+    ip = f"{c[1].addr},{c[2].addr}"
+    for n in c:
+        n.insmod("popcorn")
+        n.insmod("msg_socket", ip=ip)
+    up(c[1])
+    for other in (f"{c[2].addr},{c[1].addr}", f"{ip},10.77.0.9", "10.99.0.1"):
+        then = clock(c[1])
+        with pytest.raises(CommandError, match="nvalid"):
+            c[1].insmod("msg_rdma", ip=other)
+        lines = said(c[1], then)
+        assert len(lines) == 1 and "already made by tcp from another list" in lines[0], lines
+        assert "msg_rdma" not in c[1].sh("lsmod")
+    assert peer(c[1], 1)["state"] == "up" and peer(c[1], 1)["sessions"] == "1"
+    c[1].insmod("msg_rdma", ip=ip)
+    assert peer(c[1], 1)["sessions"] == "1"
 
 
 def test_no_rdma_device(cluster2):
