@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+ SPDX-License-Identifier: GPL-2.0-only
 /*
  * What the layers above call (msg.h): requests, answers, one-ways, handlers,
  * and the thread that runs these.
@@ -1016,6 +1016,7 @@ void popcorn_keys_send(struct popcorn_link *l)
 			tx->big = big;
 			big = NULL;
 			l->keys.sent = l->keys.due = true; /* go on when it is acknowledged */
+			popcorn_msg_count_tx(PW_T_KEYS, n * sizeof(*k));
 		}
 	} else if (k && !n) {
 		l->keys.next = 0;

@@ -160,6 +160,20 @@ def test_strangers_do_no_harm(cluster2):
     assert len(said(c[1], then)) < 40, "strangers fill the log"
 
 
+def test_what_one_side_sent_the_other_received(cluster2):
+    """/proc/popcorn_stat, by type: one-way messages, remote keys among them."""
+    c = cluster2
+    load(c, "msg_rdma", **SLOW)
+    start(c[1], c[2])
+    time.sleep(1)
+    settled(c[1], c[2])
+    count = [{f[2]: (int(f[3]), int(f[5])) for f in map(str.split, n.sh("cat /proc/popcorn_stat").splitlines())
+              if f[0] == "type"} for n in c]
+    for name in ("keys", "torture-stream"):
+        assert count[0][name][0] == count[1][name][1] > 0, (name, count)
+    assert count[1]["keys"][0] == count[0]["keys"][1] > 0, count
+
+
 def test_memory_that_runs_out(cluster2):
     """Every so many'th allocation fails, from insmod to rmmod: errors, no crash, and it recovers."""
     c = cluster2
