@@ -1,4 +1,4 @@
- SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-only
 /*
  * What the layers above call (msg.h): requests, answers, one-ways, handlers,
  * and the thread that runs these.
