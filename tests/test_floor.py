@@ -245,7 +245,7 @@ def test_kernel_floors_count_the_same_twice(cluster):
     for m in FILES:
         for command in COMMANDS:
             line = ask(node, m, f"{command} iters=300")
-            assert line["operations"] > line["iters"]
+            assert line["operations"] >= line["iters"]
             assert 0 < line["min"] <= line["median"] <= line["p99"] and line["iters"] >= 300
         first, second = (ask(node, m, "row=rtt iters=3000")["median"] for _ in range(2))
         assert abs(first - second) / first < 0.03

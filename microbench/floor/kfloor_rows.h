@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Rows, statistics and command file of a kernel floor; included once, by its main file. */
+/*
+ * What a kernel floor is but for its connections: parameters, rows, statistics, command
+ * file, coming and going. Included once, by its main file, which defines KFLOOR_PORT and
+ * the struct kfloor named floor.
+ */
 #ifndef POPCORN_KFLOOR_ROWS_H
 #define POPCORN_KFLOOR_ROWS_H
 
@@ -14,6 +18,7 @@
 #include <linux/slab.h>
 #include <linux/sort.h>
 #include <linux/string.h>
+#include <linux/stringify.h>
 #include <linux/uaccess.h>
 
 #include "kfloor.h"
@@ -150,13 +155,40 @@ static int kfloor_cmp(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* The command file: one row at a time, and its result until the next. */
-struct kfloor_file {
-	struct mutex lock;	/* one row at a time; guards @line */
-	const char *name;
+static char *a, *b;
+module_param(a, charp, 0444);
+MODULE_PARM_DESC(a, "address that asks (default: chosen by the route to b)");
+module_param(b, charp, 0444);
+MODULE_PARM_DESC(b, "address that answers (no default)");
+static char *role = "both";
+module_param(role, charp, 0444);
+MODULE_PARM_DESC(role, "server, client or both (default both)");
+static ushort port = KFLOOR_PORT;
+module_param(port, ushort, 0444);
+MODULE_PARM_DESC(port, "port of the server (default " __stringify(KFLOOR_PORT) ")");
+
+static struct sockaddr_storage addr_a, addr_b;
+
+/**
+ * struct kfloor - a floor's module and its command file
+ * @name:	in results
+ * @path:	of the command file in /proc
+ * @start:	begins to answer at @b; logs why it can't
+ * @stop:	ends that, and every row of it
+ * @run:	one row, in the context of the command file's writer
+ * @lock:	one row at a time; guards @line
+ * @line:	result until the next row
+ */
+struct kfloor {
+	const char *name, *path;
+	int (*start)(void);
+	void (*stop)(void);
 	int (*run)(const struct kfloor_cmd *cmd, struct kfloor_samples *s);
+	struct mutex lock;
 	char line[320];
 };
+
+static struct kfloor floor;
 
 static void kfloor_one(char *out, size_t room, const char *key, u64 ns, u32 per)
 {
@@ -167,7 +199,7 @@ static void kfloor_one(char *out, size_t room, const char *key, u64 ns, u32 per)
 	scnprintf(out + strlen(out), room - strlen(out), "\"%s\": %llu.%04u, ", key, us, rest);
 }
 
-static void kfloor_report(struct kfloor_file *f, const struct kfloor_cmd *cmd,
+static void kfloor_report(struct kfloor *f, const struct kfloor_cmd *cmd,
 			  struct kfloor_samples *s)
 {
 	size_t room = sizeof(f->line);
@@ -228,7 +260,7 @@ static int kfloor_parse(char *text, struct kfloor_cmd *cmd)
 
 static ssize_t kfloor_write(struct file *file, const char __user *buf, size_t len, loff_t *pos)
 {
-	struct kfloor_file *f = pde_data(file_inode(file));
+	struct kfloor *f = pde_data(file_inode(file));
 	struct kfloor_samples s = { };
 	struct kfloor_cmd cmd;
 	char text[128];
@@ -262,7 +294,7 @@ out:
 
 static int kfloor_show(struct seq_file *m, void *v)
 {
-	struct kfloor_file *f = m->private;
+	struct kfloor *f = m->private;
 
 	if (mutex_lock_killable(&f->lock))
 		return -EINTR;
@@ -284,19 +316,6 @@ static const struct proc_ops kfloor_proc_ops = {
 	.proc_release = single_release,
 };
 
-/* The file's name and what runs while it is written to; undone by kfloor_remove(). */
-static int kfloor_create(const char *path, struct kfloor_file *f)
-{
-	return proc_create_data(path, 0600, NULL, &kfloor_proc_ops, f) ? 0 : -ENOMEM;
-}
-
-/* Returns once no row runs any more. */
-static void kfloor_remove(const char *path)
-{
-	WRITE_ONCE(kfloor_leaving, true);
-	remove_proc_entry(path, NULL);
-}
-
 /**
  * kfloor_addr() - parse a module parameter's address
  * @port:	0 to 65535, goes into @sa
@@ -313,5 +332,48 @@ static int kfloor_addr(const char *text, u16 port, struct sockaddr_storage *sa)
 	pr_err("'%s' is no IP address\n", text ?: "");
 	return -EINVAL;
 }
+
+static bool serves, asks;
+
+static void __exit kfloor_exit(void)
+{
+	/* The server first: a client that waits for it here then gives up at once. */
+	if (serves)
+		floor.stop();
+	if (!asks)
+		return;
+	WRITE_ONCE(kfloor_leaving, true);
+	remove_proc_entry(floor.path, NULL); /* returns once no row runs any more */
+}
+
+static int __init kfloor_init(void)
+{
+	int err;
+
+	mutex_init(&floor.lock);
+	serves = strcmp(role, "client");
+	asks = strcmp(role, "server");
+	if (serves && asks && strcmp(role, "both")) {
+		pr_err("role is server, client or both, not '%s'\n", role);
+		return -EINVAL;
+	}
+	err = kfloor_addr(b, port, &addr_b) ?: (a ? kfloor_addr(a, 0, &addr_a) : 0);
+	if (err)
+		return err;
+	if (serves) {
+		err = floor.start();
+		if (err)
+			return err;
+	}
+	if (!asks || proc_create_data(floor.path, 0600, NULL, &kfloor_proc_ops, &floor))
+		return 0;
+	if (serves)
+		floor.stop();
+	return -ENOMEM;
+}
+
+module_init(kfloor_init);
+module_exit(kfloor_exit);
+MODULE_LICENSE("GPL");
 
 #endif

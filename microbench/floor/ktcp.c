@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* floor_tcp.ko: what bare kernel TCP costs between two blocking threads. */
+#define KFLOOR_PORT	18518
 #include "kfloor_rows.h"
 
 #include <linux/kthread.h>
@@ -7,27 +8,12 @@
 #include <linux/tcp.h>
 #include <net/sock.h>
 
-static char *a, *b;
-module_param(a, charp, 0444);
-MODULE_PARM_DESC(a, "address that asks (default: chosen by the route to b)");
-module_param(b, charp, 0444);
-MODULE_PARM_DESC(b, "address that answers (no default)");
-static char *role = "both";
-module_param(role, charp, 0444);
-MODULE_PARM_DESC(role, "server, client or both (default both)");
-static ushort port = 18518;
-module_param(port, ushort, 0444);
-MODULE_PARM_DESC(port, "TCP port of the server (default 18518)");
-
 struct kt_end {
 	struct kfloor_chan chan;
 	struct socket *sock;
 	void *tx, *rx;
 };
 
-#define FILE_NAME	"popcorn_floor_tcp"
-
-static struct sockaddr_storage addr_a, addr_b;
 static struct socket *listener;
 static struct task_struct *server;
 static DEFINE_MUTEX(serving_lock);
@@ -196,10 +182,6 @@ static int client_run(const struct kfloor_cmd *cmd, struct kfloor_samples *s)
 	return err;
 }
 
-static struct kfloor_file kfloor_file = {
-	.lock = __MUTEX_INITIALIZER(kfloor_file.lock), .name = "ktcp", .run = client_run,
-};
-
 static int server_start(void)
 {
 	int err;
@@ -237,42 +219,9 @@ static void server_stop(void)
 	sock_release(listener);
 }
 
-static bool serves, asks;
+static struct kfloor floor = {
+	.name = "ktcp", .path = "popcorn_floor_tcp",
+	.start = server_start, .stop = server_stop, .run = client_run,
+};
 
-static void __exit floor_tcp_exit(void)
-{
-	/* The server first: a client that waits for it here then gives up at once. */
-	if (serves)
-		server_stop();
-	if (asks)
-		kfloor_remove(FILE_NAME);
-}
-
-static int __init floor_tcp_init(void)
-{
-	int err;
-
-	serves = strcmp(role, "client");
-	asks = strcmp(role, "server");
-	if (serves && asks && strcmp(role, "both")) {
-		pr_err("role is server, client or both, not '%s'\n", role);
-		return -EINVAL;
-	}
-	err = kfloor_addr(b, port, &addr_b) ?: (a ? kfloor_addr(a, 0, &addr_a) : 0);
-	if (err)
-		return err;
-	if (serves) {
-		err = server_start();
-		if (err)
-			return err;
-	}
-	err = asks ? kfloor_create(FILE_NAME, &kfloor_file) : 0;
-	if (err && serves)
-		server_stop();
-	return err;
-}
-
-module_init(floor_tcp_init);
-module_exit(floor_tcp_exit);
 MODULE_DESCRIPTION("Bare kernel TCP ping-pong: the floor under Popcorn-RDMA's transport");
-MODULE_LICENSE("GPL");

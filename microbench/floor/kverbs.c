@@ -1,29 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* floor_verbs.ko: what bare kernel verbs cost between two threads; connections and the command file. */
+/* floor_verbs.ko: what bare kernel verbs cost between two threads; its connections. */
+#define KFLOOR_PORT	18517
 #include "kfloor_rows.h"
 #include "kverbs.h"
 
 #include <linux/delay.h>
 #include <linux/kthread.h>
 
-static char *a, *b;
-module_param(a, charp, 0444);
-MODULE_PARM_DESC(a, "address that asks (default: chosen by the route to b)");
-module_param(b, charp, 0444);
-MODULE_PARM_DESC(b, "address that answers (no default)");
-static char *role = "both";
-module_param(role, charp, 0444);
-MODULE_PARM_DESC(role, "server, client or both (default both)");
-static ushort port = 18517;
-module_param(port, ushort, 0444);
-MODULE_PARM_DESC(port, "rdma_cm port of the server (default 18517)");
-
 #define CONNECT_TRIES	100
 #define CONNECT_PAUSE	20	/* ms: the server may still be tearing down the row before */
 
-#define FILE_NAME	"popcorn_floor_verbs"
-
-static struct sockaddr_storage addr_a, addr_b;
 static struct rdma_cm_id *listener;
 static struct task_struct *server;
 static DECLARE_WAIT_QUEUE_HEAD(server_wait);
@@ -247,10 +233,6 @@ static int client_run(const struct kfloor_cmd *cmd, struct kfloor_samples *s)
 	return err;
 }
 
-static struct kfloor_file kfloor_file = {
-	.lock = __MUTEX_INITIALIZER(kfloor_file.lock), .name = "kverbs", .run = client_run,
-};
-
 static int server_start(void)
 {
 	struct rdma_cm_id *id;
@@ -293,42 +275,9 @@ static void server_stop(void)
 	kthread_stop(server);
 }
 
-static bool serves, asks;
+static struct kfloor floor = {
+	.name = "kverbs", .path = "popcorn_floor_verbs",
+	.start = server_start, .stop = server_stop, .run = client_run,
+};
 
-static void __exit floor_verbs_exit(void)
-{
-	/* The server first: a client that waits for it here then gives up at once. */
-	if (serves)
-		server_stop();
-	if (asks)
-		kfloor_remove(FILE_NAME);
-}
-
-static int __init floor_verbs_init(void)
-{
-	int err;
-
-	serves = strcmp(role, "client");
-	asks = strcmp(role, "server");
-	if (serves && asks && strcmp(role, "both")) {
-		pr_err("role is server, client or both, not '%s'\n", role);
-		return -EINVAL;
-	}
-	err = kfloor_addr(b, port, &addr_b) ?: (a ? kfloor_addr(a, 0, &addr_a) : 0);
-	if (err)
-		return err;
-	if (serves) {
-		err = server_start();
-		if (err)
-			return err;
-	}
-	err = asks ? kfloor_create(FILE_NAME, &kfloor_file) : 0;
-	if (err && serves)
-		server_stop();
-	return err;
-}
-
-module_init(floor_verbs_init);
-module_exit(floor_verbs_exit);
 MODULE_DESCRIPTION("Bare kernel verbs ping-pong: the floor under Popcorn-RDMA's transport");
-MODULE_LICENSE("GPL");
