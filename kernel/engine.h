@@ -140,15 +140,6 @@ void popcorn_slot_put(struct popcorn_link *l, struct pt_slot *s);
 
 /* ------------------------------------------------------------------ msg.c */
 
-/* Somebody who waits for a slot or a one-way entry; in popcorn_link.waiters. */
-struct popcorn_waiter {
-	struct list_head list;
-	u64 since;
-	pid_t pid;
-	u16 type;
-	u8 class;
-};
-
 struct popcorn_type_stats {
 	u64 tx, tx_bytes, rx, rx_bytes;
 };
@@ -160,9 +151,27 @@ const char *popcorn_msg_type_name(u16 type, char *buf, size_t len);
 void popcorn_msg_received(struct popcorn_msg *msg);
 void popcorn_msg_count_tx(u16 type, u32 len);
 void popcorn_msg_count_rx(u16 type, u32 len);
-void popcorn_keys_send(struct popcorn_link *l);
 int popcorn_node_worker(void *arg);
 void popcorn_event(enum popcorn_event_what what, struct popcorn_node *node, u16 peer, u64 inc);
+
+/* -------------------------------------------------------------- request.c */
+
+/* Somebody who waits for a slot or a one-way entry; in popcorn_link.waiters. */
+struct popcorn_waiter {
+	struct list_head list;
+	u64 since;
+	pid_t pid;
+	u16 type;
+	u8 class;
+};
+
+void popcorn_tx_load(struct pt_tx *tx, void *buf, void **big, const void *data, u32 len);
+
+/* ----------------------------------------------------------------- keys.c */
+
+void popcorn_keys_received(struct popcorn_msg *m);
+void popcorn_keys_send(struct popcorn_link *l);
+void popcorn_keys_exit(void);
 
 /* ----------------------------------------------------------------- proc.c */
 

@@ -127,6 +127,7 @@ static void __exit popcorn_exit(void)
 	popcorn_proc_exit();
 	popcorn_nodes_exit();
 	destroy_workqueue(popcorn_wq);
+	popcorn_keys_exit();
 	popcorn_msg_exit();
 	popcorn_pool_exit();
 }
