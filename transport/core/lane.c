@@ -533,7 +533,9 @@ bool pt_slot_abandon(struct pt_lane *la, struct pt_slot *s)
 /**
  * pt_ans_get - find the entry in which a request is answered
  * @la:   lane
- * @slot, @gen, @life: from the request's event
+ * @slot: from the request's event
+ * @gen:  from there
+ * @life: from there
  *
  * Return: the entry; the caller fills in tx.fv and the payload, then calls
  * pt_ans_send() or pt_ans_send_page(). NULL if the request was cancelled or
