@@ -133,6 +133,21 @@ static void return_buffers(struct rdma_conn *c)
 	popcorn_conn_unlock(&c->base);
 }
 
+/* No callback of the identifier does anything from here on. */
+static void silence(struct rdma_conn *c)
+{
+	rdma_lock_handler(c->id);
+	if (c->base.link) {
+		/* Nobody is between looking at the phase and posting. */
+		popcorn_conn_lock(&c->base);
+		WRITE_ONCE(c->phase, RDMA_OVER);
+		popcorn_conn_unlock(&c->base);
+	} else {
+		WRITE_ONCE(c->phase, RDMA_OVER);
+	}
+	rdma_unlock_handler(c->id);
+}
+
 /**
  * rdma_conn_teardown - end it
  * @c: connection
@@ -143,16 +158,8 @@ static void return_buffers(struct rdma_conn *c)
  */
 void rdma_conn_teardown(struct rdma_conn *c)
 {
-	if (c->id) {
-		rdma_lock_handler(c->id);
-		/* Nobody is between looking at the phase and posting. */
-		if (c->base.link)
-			popcorn_conn_lock(&c->base);
-		WRITE_ONCE(c->phase, RDMA_OVER);
-		if (c->base.link)
-			popcorn_conn_unlock(&c->base);
-		rdma_unlock_handler(c->id);
-	}
+	if (c->id)
+		silence(c);
 	if (c->id && c->id->qp) {
 		rdma_disconnect(c->id);
 		ib_drain_qp(c->id->qp);
