@@ -257,7 +257,7 @@ int rdma_conn_connect(struct popcorn_link *link, u8 class)
 	c->id = rdma_create_id(&init_net, conn_event, c, RDMA_PS_TCP, IB_QPT_RC);
 	if (IS_ERR(c->id)) {
 		err = PTR_ERR(c->id);
-		kfree(c);
+		rdma_conn_release(&c->base);
 		return err;
 	}
 	popcorn_addr_sockaddr(popcorn_node_addr(link->node), 0, &src);

@@ -238,8 +238,11 @@ static int client_add(struct ib_device *dev)
 
 /*
  * The device goes: the core waits for this. Connections are failed again each
- * second, should one have been made meanwhile; the engine closes each within
- * bounds.
+ * second, for those that were just being made the first time; @gone lets no more
+ * of them come. This ends, as each ends without its peer: one of a link is closed
+ * by the link's work (which may be in the middle of a registration, 10 s), one
+ * that no link has by the reaper, at once; and draining a queue pair that is in
+ * the error state, like destroying it, is between us and the device.
  */
 static void client_remove(struct ib_device *dev, void *data)
 {

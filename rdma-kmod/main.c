@@ -41,6 +41,14 @@ struct popcorn_driver rdma_driver = {
 	.keys_received = rdma_conn_keys_received,
 };
 
+/* The driver isn't registered any more. */
+static void finish(void)
+{
+	rdma_devices_exit();
+	destroy_workqueue(rdma_wq);
+	rdma_conns_wait();
+}
+
 static int __init msg_rdma_init(void)
 {
 	int err;
@@ -49,25 +57,20 @@ static int __init msg_rdma_init(void)
 	if (!rdma_wq)
 		return -ENOMEM;
 	err = rdma_devices_init();
-	if (err)
-		goto wq;
+	if (err) {
+		destroy_workqueue(rdma_wq);
+		return err;
+	}
 	err = popcorn_driver_register(&rdma_driver, ip, keyfile);
 	if (err)
-		goto devices;
-	return 0;
-
-devices:
-	rdma_devices_exit();
-wq:
-	destroy_workqueue(rdma_wq);
+		finish();
 	return err;
 }
 
 static void __exit msg_rdma_exit(void)
 {
 	popcorn_driver_unregister(&rdma_driver);
-	rdma_devices_exit();
-	destroy_workqueue(rdma_wq);
+	finish();
 }
 
 module_init(msg_rdma_init);

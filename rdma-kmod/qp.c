@@ -15,6 +15,9 @@
 #define BULK_LEAST	2	/* of bulk that may always be on the wire, work requests */
 #define KEYS_MAX	65536	/* chunks that a peer may have: 128 GiB */
 
+static atomic_t conns;			/* not freed yet */
+static DECLARE_WAIT_QUEUE_HEAD(conns_wait);
+
 static void rx_done(struct ib_cq *cq, struct ib_wc *wc);
 static void tx_done(struct ib_cq *cq, struct ib_wc *wc);
 static void reg_done(struct ib_cq *cq, struct ib_wc *wc);
@@ -34,6 +37,7 @@ struct rdma_conn *rdma_conn_alloc(struct rdma_cm_id *id, bool initiator)
 
 	if (!c)
 		return NULL;
+	atomic_inc(&conns);
 	c->id = id;
 	c->initiator = initiator;
 	c->phase = initiator ? RDMA_DIALLING : RDMA_PROVING;
@@ -197,6 +201,20 @@ void rdma_conn_release(struct popcorn_conn *pc)
 	kfree(c->hs_buf);
 	kvfree(c->keys);
 	kfree(c);
+	if (atomic_dec_and_test(&conns))
+		wake_up(&conns_wait);
+}
+
+/**
+ * rdma_conns_wait - until no connection is left
+ *
+ * All are torn down already. What is waited for are counts of those who were just
+ * handing over keys or completions, none of whom waits for a peer.
+ */
+void rdma_conns_wait(void)
+{
+	wait_event(conns_wait, !atomic_read(&conns));
+	synchronize_rcu();	/* nor is any in rdma_conn_release() */
 }
 
 /* ---------------------------------------------------------------- sending */

@@ -242,6 +242,7 @@ void rdma_listen_del(struct popcorn_node *node, void *handle);
 int rdma_conn_connect(struct popcorn_link *link, u8 class);
 void rdma_conn_close(struct popcorn_conn *pc, bool flush);
 void rdma_conn_release(struct popcorn_conn *pc);
+void rdma_conns_wait(void);
 int rdma_conn_pump(struct popcorn_conn *pc);
 void rdma_conn_page_arrived(struct popcorn_conn *pc, struct popcorn_frame *f);
 u32 rdma_conn_keys(struct popcorn_conn *pc, struct pw_key *keys, u32 max, u32 *chunk);

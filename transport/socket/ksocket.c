@@ -432,27 +432,39 @@ static void queues_destroy(void)
 		destroy_workqueue(ksock_tx_wq);
 }
 
+/* The driver isn't registered any more. */
+static void finish(void)
+{
+	/*
+	 * All connections are closed already. What is waited for are counts of those who
+	 * were just kicking: they give the socket what it takes and don't wait for more.
+	 */
+	wait_event(conns_wait, !READ_ONCE(conns_n));
+	synchronize_rcu(); /* nor is any in conn_release() or a socket's callback */
+	queues_destroy();
+}
+
 static int __init ksocket_init(void)
 {
-	int r = -ENOMEM;
+	int r;
 
 	ksock_tx_wq = alloc_workqueue("popcorn_tcp", WQ_HIGHPRI | WQ_MEM_RECLAIM, 0);
 	ksock_bulk_wq = alloc_workqueue("popcorn_bulk", WQ_MEM_RECLAIM, 0);
 	shake_wq = alloc_workqueue("popcorn_shake", WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
-	if (ksock_tx_wq && ksock_bulk_wq && shake_wq)
-		r = popcorn_driver_register(&driver, ip, keyfile);
-	if (r)
+	if (!ksock_tx_wq || !ksock_bulk_wq || !shake_wq) {
 		queues_destroy();
+		return -ENOMEM;
+	}
+	r = popcorn_driver_register(&driver, ip, keyfile);
+	if (r)
+		finish();
 	return r;
 }
 
 static void __exit ksocket_exit(void)
 {
 	popcorn_driver_unregister(&driver);
-	/* Senders that were just kicking put their counts; nobody takes new ones. */
-	wait_event(conns_wait, !READ_ONCE(conns_n));
-	synchronize_rcu(); /* nor is any in conn_release() or a socket's callback */
-	queues_destroy();
+	finish();
 }
 
 module_init(ksocket_init);
