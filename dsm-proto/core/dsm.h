@@ -255,6 +255,7 @@ struct pd_txn {
 #define PD_X_NEEDS	0x08	/* the requester needs data */
 #define PD_X_INVS	0x10	/* invalidations were sent */
 #define PD_X_OVER	0x20	/* the requester is done or dead: ends with the last answer */
+#define PD_X_GONE	0x40	/* the supplier died when it had sent: the data may not come */
 
 /**
  * struct pd_dir - directory entry. All zero: never used, the home has a page of zeroes

@@ -62,6 +62,12 @@ static void forward(struct pd_txn *x, struct pd_acts *out)
 				     .req = x->req, .flags = x->flags & PD_F_WRITE });
 }
 
+static void nodata(struct pd_txn *x, struct pd_acts *out)
+{
+	pd_act(out, (struct pd_act){ .what = PD_SEND_NODATA, .to = x->node, .node = x->node,
+				     .req = x->req });
+}
+
 /* There are no data: the requester's DONE, with PD_F_FAIL, follows. */
 static void lost(struct pd_dir *d, struct pd_txn *x, struct pd_acts *out)
 {
@@ -70,8 +76,7 @@ static void lost(struct pd_dir *d, struct pd_txn *x, struct pd_acts *out)
 	if (x->steps & PD_X_OVER)
 		return;
 	if (x->steps & PD_X_GRANTED)
-		pd_act(out, (struct pd_act){ .what = PD_SEND_NODATA, .to = x->node,
-					     .node = x->node, .req = x->req });
+		nodata(x, out);
 	else
 		grant(x, -EIO, out);
 }
@@ -105,8 +110,23 @@ static void step(const struct pd_cfg *c, struct pd_dir *d, struct pd_txn *x,
 	}
 	if ((x->steps & PD_X_GRANTED) || x->acks || (needs && x->from == c->home))
 		return;
-	if (!write || (x->steps & PD_X_INVS))
-		grant(x, 0, out);
+	if (write && !(x->steps & PD_X_INVS))
+		return;
+	grant(x, 0, out);
+	if (x->steps & PD_X_GONE)
+		nodata(x, out);
+}
+
+/*
+ * @x's supplier died when it had sent: whether the page arrives, only the requester
+ * will know. It ignores NODATA if it has it. An ASK is answered by the right first.
+ */
+static void in_doubt(struct pd_txn *x, struct pd_acts *out)
+{
+	if (x->steps & PD_X_GRANTED)
+		nodata(x, out);
+	else
+		x->steps |= PD_X_GONE;
 }
 
 static void begin(const struct pd_cfg *c, struct pd_dir *d, struct pd_txn *x,
@@ -266,10 +286,13 @@ struct pd_txn *pd_home_dead(const struct pd_cfg *c, struct pd_home *h, u16 node,
 	if (x->node == node)
 		x->steps |= PD_X_OVER;
 	x->acks &= ~bit(node);
-	if (x->from == node && (x->steps & (PD_X_FWD | PD_X_SENT)) == PD_X_FWD)
+	if (x->from == node && (x->steps & (PD_X_FWD | PD_X_SENT)) == PD_X_FWD) {
 		missed(c, d, x, out);
-	else
+	} else {
+		if (x->from == node && (x->steps & PD_X_NEEDS) && !(x->steps & PD_X_OVER))
+			in_doubt(x, out);
 		step(c, d, x, out);
+	}
 	t = finish(c, h, out);
 	if (t) {
 		t->next = gone;
