@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: GPL-2.0-only OR MIT
+# The coherence protocol's core in user space, its simulator, unit tests and fuzzer.
+# build/obj/dsm/ is plain, build/obj/dsm-san/ has the address and UB sanitizers.
+
+PD_CORE_SRC := $(wildcard dsm-proto/core/*.c)
+PD_SIM_SRC := $(wildcard dsm-proto/sim/*.c)
+PD_HDR := $(wildcard dsm-proto/core/*.h dsm-proto/sim/*.h include/popcorn/*.h) transport/core/compat.h
+PD_CFLAGS := -std=gnu11 -O2 -g -Wall -Wextra -Werror -Iinclude -I.
+PD_SAN := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+
+PD_OBJ := $(patsubst dsm-proto/%.c,build/obj/dsm/%.o,$(PD_CORE_SRC) $(PD_SIM_SRC))
+PD_OBJ_SAN := $(PD_OBJ:build/obj/dsm/%=build/obj/dsm-san/%)
+
+$(PD_OBJ): build/obj/dsm/%.o: dsm-proto/%.c $(PD_HDR) dsm-proto/sim/build.mk
+	@mkdir -p $(@D)
+	$(CC) $(PD_CFLAGS) -fPIC -c -o $@ $<
+
+$(PD_OBJ_SAN): build/obj/dsm-san/%.o: dsm-proto/%.c $(PD_HDR) dsm-proto/sim/build.mk
+	@mkdir -p $(@D)
+	$(CC) $(PD_CFLAGS) $(PD_SAN) -c -o $@ $<
+
+build/bin/popcorn-dsm-sim: $(PD_OBJ)
+	@mkdir -p $(@D)
+	$(CC) -o $@ $^
+
+build/bin/popcorn-dsm-sim-san: $(PD_OBJ_SAN)
+	@mkdir -p $(@D)
+	$(CC) $(PD_SAN) -o $@ $^
+
+.PHONY: dsm-sim
+dsm-sim: build/bin/popcorn-dsm-sim build/bin/popcorn-dsm-sim-san
+all: dsm-sim
