@@ -192,7 +192,7 @@ void pd_mapped(struct pd_page *p, u64 now);
 /**
  * pd_granted - the answer to the ASK of request @req
  * @status: as PD_T_ASK says
- * @data:   the page came with it
+ * @data:   the page came with it: the frame is the page's if this returns 0
  * A status that is an error ends the request: who waits finds out from the caller.
  * Return: 0, or -ESTALE: not the request under way, nothing changed.
  */

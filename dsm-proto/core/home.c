@@ -244,13 +244,16 @@ struct pd_txn *pd_home_done(const struct pd_cfg *c, struct pd_home *h, u16 node,
 			d->sharers = bit(node);
 			d->state = PD_M;
 			d->owner = node;
+			d->flags &= ~PD_D_DOUBT;
 		} else {
 			d->sharers |= bit(node);
 			d->state = PD_S;
-			if (node == c->home)
+			if (node == c->home) {
 				d->owner = node;
-			else if (!(d->sharers & bit(d->owner)))
+				d->flags &= ~PD_D_DOUBT;
+			} else if (!(d->sharers & bit(d->owner))) {
 				elect(c, d); /* it died when it had given */
+			}
 		}
 		d->flags &= ~PD_D_LOST;
 	}

@@ -82,6 +82,9 @@ int pd_granted(const struct pd_cfg *c, struct pd_page *p, u32 req, int status, b
 	if (status) {
 		if (status == -EIO)
 			p->flags |= PD_P_LOST;
+		/* The supplier sent, and died; its page came before the answer. */
+		if ((p->flags & PD_P_DATA) && p->state == PD_I)
+			pd_act(out, (struct pd_act){ .what = PD_DO_FREE });
 		/* Only the loss of a page is said within a transaction. */
 		end(c, p, PD_F_FAIL, status == -EIO, out);
 		return 0;
