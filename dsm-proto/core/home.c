@@ -98,7 +98,7 @@ static void step(const struct pd_cfg *c, struct pd_dir *d, struct pd_txn *x,
 {
 	bool write = x->flags & PD_F_WRITE, needs = x->steps & PD_X_NEEDS;
 
-	if (x->steps & PD_X_OVER)
+	if ((x->steps & PD_X_OVER) || (d->flags & PD_D_LOST))
 		return;
 	if (write && !(x->steps & PD_X_INVS) &&
 	    !(needs && x->from != c->home && (d->flags & PD_D_DOUBT)))
