@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-# libpopcorn: the user-mode engine with the transport core; once plain, once with the
+# libpopcorn: the user-mode engine with the cores; once plain, once with the
 # address and undefined-behaviour sanitizers (build/lib/libpopcorn-san.a), for tests.
 
 UE_SRC := $(wildcard runtime/*.c) transport/socket/usocket.c transport/shm/shm.c
-UE_HDR := $(wildcard runtime/*.h transport/shm/*.h transport/core/*.h include/popcorn/*.h)
+UE_HDR := $(wildcard runtime/*.h dsm-proto/core/*.h transport/shm/*.h transport/core/*.h include/popcorn/*.h)
 UE_CFLAGS := -std=gnu11 -O2 -g -flto=auto -ffat-lto-objects -Wall -Wextra -Werror -Iinclude -I. -pthread
-UE_CORE := $(wildcard transport/core/*.c)
+UE_CORE := $(wildcard transport/core/*.c dsm-proto/core/*.c)
 UE_OBJ := $(UE_SRC:%.c=build/obj/ue/%.o) $(UE_CORE:%.c=build/obj/ue/%.o)
 UE_SAN := $(UE_SRC:%.c=build/obj/ue-san/%.o) $(UE_CORE:%.c=build/obj/ue-san/%.o)
 UE_LIBS := -lcrypto -pthread

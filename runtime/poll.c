@@ -548,6 +548,27 @@ int popcorn_poll(struct popcorn_node *n, u32 timeout_us)
 }
 
 /**
+ * popcorn_look() - look once at the wires, if nobody else does
+ * @n: node
+ *
+ * Not from a handler. For threads that also look elsewhere. Return: frames that
+ * came, or -EBUSY: another thread polls.
+ */
+int popcorn_look(struct popcorn_node *n)
+{
+	int got;
+
+	if (!role_take(n))
+		return -EBUSY;
+	count_poll(n);
+	got = look(n);
+	if (unlikely(!(n->round & (n->drv->cheap ? 255 : 31))))
+		clockwork(n);
+	role_drop(n);
+	return got;
+}
+
+/**
  * popcorn_serve() - poll until told to stop
  * @n:    node
  * @stop: set by another thread or process, or by a handler

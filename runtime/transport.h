@@ -73,6 +73,7 @@ struct popcorn_event {
  * @cfg:     the core's limits and times
  * @event:   told of peers, in the thread that polls; must not wait. Or NULL
  * @log:     takes one line without its newline; NULL: standard error
+ * @above:   the layer above's: its handlers find it at the node
  */
 struct popcorn_opts {
 	const char *nodes;
@@ -90,6 +91,7 @@ struct popcorn_opts {
 	struct pt_cfg cfg;
 	void (*event)(const struct popcorn_event *ev);
 	void (*log)(const char *line);
+	void *above;
 };
 
 void popcorn_opts_init(struct popcorn_opts *o);
@@ -99,6 +101,7 @@ int popcorn_node_add(struct popcorn_node *n, const char *addr);
 u16 popcorn_node_id(const struct popcorn_node *n);
 u32 popcorn_node_count(const struct popcorn_node *n);
 int popcorn_poll(struct popcorn_node *n, u32 timeout_us);
+int popcorn_look(struct popcorn_node *n);
 void popcorn_serve(struct popcorn_node *n, const _Atomic bool *stop);
 
 /**

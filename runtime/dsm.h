@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * User-mode shared memory: what its parts share. The protocol is dsm-proto/core's; here
+ * are its memory, its locks, its messages and the mappings of the program.
+ *
+ *   dsm.c        a page: the core's actions carried out, messages about pages
+ *   dsm_fault.c  the program's mapping: userfaultfd, SIGBUS, the engine's threads
+ *   dsm_region.c regions: made, attached, left, and what death does to them
+ *   dsm_sync.c   locks and barriers
+ *
+ * A region's pages lie in a memfd, mapped twice: the program's mapping shows a page
+ * only as far as the protocol allows; the engine reads and writes pages through the
+ * alias, which is never taken away.
+ *
+ * Locks: struct dsm_region.lock, one for a bucket of pages, is held over a call into the core
+ * and over the actions that it returns, so that they are carried out in order. Inside it
+ * only the transport's locks and the spin locks below are taken. Nothing waits for a
+ * message with a lock held. What can't be sent now stays with the page (DSM_TODO_*)
+ * and is tried again by whoever polls.
+ */
+#ifndef POPCORN_RUNTIME_DSM_H
+#define POPCORN_RUNTIME_DSM_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include <dsm-proto/core/dsm.h>
+#include <popcorn/popcorn.h>
+
+#include "engine.h"
+
+#define DSM_BUCKETS	64
+#define DSM_REGIONS	64	/* of a node */
+#define DSM_ASKS	16	/* faults of a node under way: half of a lane's slots, so that
+				 * FETCH always finds one */
+#define DSM_AHEAD	24	/* pages being fetched ahead */
+#define DSM_FOREVER	0x7fffffffu	/* ms: the peer's death ends a request, not time */
+
+/* Of a page: what is still to be sent. */
+#define DSM_TODO_ASK	0x01
+#define DSM_TODO_DONE	0x02
+#define DSM_TODO_DATA	0x04
+#define DSM_TODO_PUT	0x08
+#define DSM_TODO_NODATA	0x10
+#define DSM_TODO_FWD	0x20
+#define DSM_TODO_INV	0x40
+#define DSM_TODO_LATER	0x80	/* INV, FWD or FETCH is served again at @until */
+
+enum dsm_map { DSM_NONE, DSM_READ, DSM_WRITE };
+
+/**
+ * struct dsm_page - a page at this node
+ * @p:      the core's
+ * @mapped: enum dsm_map: what the program's mapping shows
+ * @todo:   DSM_TODO_*
+ * @listed: in struct dsm_region.work
+ * @serves: PD_T_INV, PD_T_FWD or PD_T_FETCH that is being served, 0: none
+ * @next:   the list: page + 1, 0 ends it
+ * @msg:    its message; NULL if it came from this node
+ * @until:  when it is served again
+ * @fwd_node, @fwd_req, @fwd_flags: its arguments
+ * @to, @to_req: for DSM_TODO_DATA, or NODATA (a node is supplier or home of a page's request)
+ * @done_req, @done_flags: for DSM_TODO_DONE
+ * @ask_flags: for DSM_TODO_ASK
+ */
+struct dsm_page {
+	struct pd_page p;
+	u8 mapped;
+	u8 todo;
+	bool listed;
+	u8 serves;
+	u32 next;
+	struct popcorn_msg *msg;
+	u64 until;
+	u32 fwd_req;
+	u32 to_req;
+	u32 done_req;
+	u16 fwd_node;
+	u16 to;
+	u8 fwd_flags;
+	u8 done_flags;
+	u8 ask_flags;
+};
+
+struct dsm_region;
+
+/**
+ * struct dsm_ask - an ASK under way
+ * @a: the transport's; @a.done first
+ */
+struct dsm_ask {
+	struct popcorn_async a;
+	struct dsm_region *r;
+	struct dsm_ask *next;
+	u32 page;
+	u32 req;
+	bool ahead;
+};
+
+/**
+ * struct dsm_call - INV, FWD or FETCH under way, of a transaction
+ */
+struct dsm_call {
+	struct popcorn_async a;
+	struct dsm_txn *x;
+	u16 node;
+};
+
+/**
+ * struct dsm_txn - a request at the home
+ * @x:     the core's; x.cookie is the ASK's struct popcorn_msg
+ * @r:     region
+ * @next:  free list
+ * @page:  which
+ * @calls: under way; it isn't used again before they have ended
+ * @ended: the core is done with it
+ * @todo:  nodes that INV is still to be sent to
+ * @fwd:   FWD or FETCH
+ * @inv:   by node
+ */
+struct dsm_txn {
+	struct pd_txn x;
+	struct dsm_region *r;
+	struct dsm_txn *next;
+	u32 page;
+	_Atomic u32 calls;
+	bool ended;
+	u64 todo;
+	struct dsm_call fwd;
+	struct dsm_call inv[];
+};
+
+/**
+ * struct dsm_wait - a thread that waits
+ * @state: futex: 0, 1: it sleeps, 2: over
+ */
+struct dsm_wait {
+	_Atomic u32 state;
+	int status;
+	struct dsm_wait *next;
+};
+
+struct dsm_sync;
+
+/**
+ * struct dsm_region - a region at this node
+ * @next_fault: page after the one of the last remote read, for streams
+ * @window:     pages to fetch ahead
+ * @dead:       the home died, or ended it
+ * @suspended:  the home's lease is lost: nothing is mapped until it is back
+ * @refs:       of those who look at it; the last one frees it
+ * @empty_fd:   a file without a byte: mapped where a page is lost, it gives SIGBUS
+ */
+struct dsm_region {
+	struct dsm *d;
+	struct pd_cfg c;
+	u32 id;
+	u32 gen;
+	u32 pages;
+	u32 perm;
+	size_t bytes;
+	int fd;
+	u8 *alias;
+	u8 *map;
+	struct dsm_page *page;
+	struct pd_dir *dir;
+	struct pd_txn **now;
+	pthread_mutex_t lock[DSM_BUCKETS];
+	_Atomic u32 seq[DSM_BUCKETS];
+	_Atomic u32 sleepers;
+
+	ue_lock_t work_lock;
+	u32 work;
+	_Atomic u64 due;
+
+	ue_lock_t txn_lock;
+	struct dsm_txn *txn_free;
+	void *txns[PD_NODES];
+	_Atomic u64 members;
+
+	u32 advice;
+	u32 next_fault;
+	u32 window;
+	_Atomic bool dead;
+	_Atomic bool suspended;
+	_Atomic u32 refs;
+	struct dsm_sync *sync;
+	struct popcorn_ioc_stat stat;
+	int empty_fd;
+};
+
+/**
+ * struct dsm - a node
+ * @spin:   threads look rather than sleep
+ * @sigbus: faults come as signals to the faulting thread
+ * @uffd:   of all regions
+ * @map:    guards @region; taken for a few instructions
+ */
+struct dsm {
+	struct popcorn_node *n;
+	bool spin;
+	bool sigbus;
+	int uffd;
+	int stop_fd;
+	_Atomic bool stop;
+	_Atomic u64 due;
+	ue_lock_t map;
+	struct dsm_region *region[DSM_REGIONS];
+	ue_lock_t ask_lock;
+	struct dsm_ask *ask_free;
+	struct dsm_ask *ahead_free;
+	_Atomic u32 asks;
+	struct dsm_ask ask[DSM_ASKS + DSM_AHEAD];
+	pthread_t engine;
+	pthread_t faults;
+	bool has_engine;
+	bool has_faults;
+};
+
+static inline u32 dsm_self(const struct dsm *d)
+{
+	return popcorn_node_id(d->n);
+}
+
+static inline bool dsm_is_home(const struct dsm_region *r)
+{
+	return r->c.self == r->c.home;
+}
+
+static inline u32 dsm_bucket(u32 page)
+{
+	return page % DSM_BUCKETS;
+}
+
+static inline void *dsm_alias(const struct dsm_region *r, u32 page)
+{
+	return r->alias + ((size_t)page << UE_PAGE_SHIFT);
+}
+
+u64 dsm_now(void);	/* ns, CLOCK_MONOTONIC */
+
+/* dsm.c */
+int dsm_types_register(void);
+void dsm_msg_fill(const struct dsm_region *r, struct pd_msg *m, u32 page, u32 req, u16 node,
+		  u8 flags);
+int dsm_page_fault(struct dsm_region *r, u32 page, bool write, bool stale, bool waits);
+void dsm_page_ahead(struct dsm_region *r, u32 page, u32 count);
+int dsm_page_drop(struct dsm_region *r, u32 page);
+void dsm_page_dead(struct dsm_region *r, u32 page, u16 node);
+void dsm_work(struct dsm *d);
+void dsm_due(struct dsm_region *r, u64 when);
+void dsm_txn_put(struct dsm_txn *x);
+
+/* dsm_fault.c */
+int dsm_faults_start(struct dsm *d);
+void dsm_faults_stop(struct dsm *d);
+int dsm_step(struct dsm *d);
+int dsm_wait(struct dsm *d, struct dsm_wait *w, u64 deadline);
+void dsm_wake(struct dsm_wait *w, int status);
+int dsm_map(struct dsm_region *r, void *at);
+void dsm_unmap(struct dsm_region *r);
+void dsm_map_page(struct dsm_region *r, u32 page, bool stale);
+void dsm_map_none(struct dsm_region *r, u32 page);
+void dsm_map_clean(struct dsm_region *r, u32 page);
+void dsm_map_lost(struct dsm_region *r, u32 page, u32 count);
+void dsm_map_wake(struct dsm_region *r, u32 page, u32 count);
+void dsm_map_suspend(struct dsm_region *r);
+void dsm_map_resume(struct dsm_region *r);
+
+/* dsm_region.c */
+int dsm_open(const struct popcorn_opts *o, bool sigbus, struct dsm **out);
+void dsm_close(struct dsm *d);
+int dsm_create(struct dsm *d, u32 id, size_t bytes, u32 perm, u32 hold_us,
+	       struct dsm_region **out);
+int dsm_attach(struct dsm *d, u16 home, u32 id, struct dsm_region **out);
+int dsm_detach(struct dsm_region *r);
+struct dsm_region *dsm_region_get(struct dsm *d, u32 id);
+struct dsm_region *dsm_region_at(struct dsm *d, u64 addr);
+void dsm_region_put(struct dsm_region *r);
+void dsm_region_end(struct dsm_region *r, const char *why);
+void dsm_on_attach(struct popcorn_msg *m);
+void dsm_on_detach(struct popcorn_msg *m);
+
+/* dsm_sync.c */
+int dsm_sync_make(struct dsm_region *r);
+void dsm_sync_free(struct dsm_region *r);
+void dsm_on_lock(struct popcorn_msg *m);
+void dsm_on_unlock(struct popcorn_msg *m);
+void dsm_on_barrier(struct popcorn_msg *m);
+void dsm_sync_gone(struct dsm_region *r, u16 node, bool dead);
+void dsm_sync_end(struct dsm_region *r);
+bool dsm_sync_work(struct dsm_region *r);
+int dsm_lock(struct dsm_region *r, u32 number);
+int dsm_unlock(struct dsm_region *r, u32 number);
+int dsm_barrier(struct dsm_region *r, u32 number, u32 count);
+
+#endif
