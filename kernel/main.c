@@ -5,7 +5,7 @@
 #include <linux/module.h>
 #include <popcorn/version.h>
 
-#include "engine.h"
+#include "dsm.h"
 
 /* ------------------------------------------------------------ parameters */
 
@@ -112,8 +112,13 @@ static int __init popcorn_init(void)
 	if (r)
 		goto pool;
 	r = popcorn_proc_init();
+	if (r)
+		goto msg;
+	r = dsm_init();
 	if (!r)
 		return 0;
+	popcorn_proc_exit();
+msg:
 	popcorn_msg_exit();
 pool:
 	popcorn_pool_exit();
@@ -124,6 +129,7 @@ wq:
 
 static void __exit popcorn_exit(void)
 {
+	dsm_exit();
 	popcorn_proc_exit();
 	popcorn_nodes_exit();
 	destroy_workqueue(popcorn_wq);

@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Distributed shared memory in the kernel: the engine around dsm-proto/core. What
+ * dsm_dev.c (the device), dsm_region.c (regions), dsm_fault.c (page tables) and
+ * dsm_msg.c (messages) share.
+ *
+ * Locks, outer first:
+ *   mmap_lock or VMA lock    not held while a message is waited for
+ *   dsm_mutex                regions and attachments come and go
+ *   page lock                from the look at the right until the PTE is set, and
+ *                            while PTEs are taken away; never while waiting
+ *   i_mmap_rwsem             taken by unmapping
+ *   dsm_region.page_lock[]   spinlock, bottom halves off: struct dsm_page and dsm_dir,
+ *                            so all calls of the core; what these return is carried out
+ *                            when it is dropped
+ *   dsm_region.lock          spinlock, bottom halves off: lists and members; a leaf
+ *
+ * Contexts. A message is handled in the node's real-time thread, which waits for no
+ * memory, page lock or foreign reference: what must wait is marked in dsm_page.todo and
+ * done by dsm_region.fast, at dsm_region.timer. What needs memory goes to .slow. The
+ * completion of an ASK (any context) lets the thread that faulted go on; completions
+ * of a home's INV and FWD are dealt with by .fast. DONE is sent by .dones.
+ *
+ * Life times. A region object is one node's view of a region. It is counted by
+ * attachments, requests, transactions and messages under way. struct dsm_req is the
+ * node's request for a page and is counted by who waits; dsm_txn is a request at the
+ * home; dsm_op is a message about the own page that isn't answered yet.
+ */
+#ifndef POPCORN_DSM_H
+#define POPCORN_DSM_H
+
+#include <linux/fs.h>
+#include <linux/hrtimer.h>
+#include <linux/kthread.h>
+#include <linux/llist.h>
+#include <linux/mm.h>
+#include <linux/version.h>
+#include <popcorn/uapi.h>
+
+#include "../dsm-proto/core/dsm.h"
+#include "engine.h"
+
+#define DSM_CHUNK	512		/* pages whose records are allocated together */
+#define DSM_LOCKS	64		/* page locks of a region */
+#define DSM_HOLD_US	100		/* a grant is kept at least that long */
+#define DSM_HOLD_MAX_US	100000
+#define DSM_RETRY_NS	50000		/* until a page that somebody uses is tried again */
+#define DSM_RETRY_MAX_NS 4000000
+
+/* Completions that .fast deals with. */
+enum dsm_item_kind { DSM_ITEM_INV, DSM_ITEM_FWD };
+
+struct dsm_item {
+	struct llist_node node;
+	u8 kind;
+};
+
+/**
+ * struct dsm_send - a page on its way
+ * @d:     told when it has arrived
+ * @r:     region, counted by what this is in
+ * @index: page
+ * @f:     its frame, the page counted
+ */
+struct dsm_send {
+	struct popcorn_done d;
+	struct dsm_region *r;
+	u32 index;
+	struct popcorn_frame *f;
+};
+
+/**
+ * struct dsm_req - this node's request for a page
+ * @a:      the ASK, with the frame that it names
+ * @spare:  frame for data that come from a third node
+ * @txn:    at the home: the transaction that it becomes
+ * @ref:    who waits, the page, the message, the DONE
+ * @r:      region, counted
+ * @index:  page
+ * @req:    the core's number
+ * @flags:  PD_F_* of the ASK, then those of the DONE
+ * @unsent: the faulting thread has to send it
+ * @over:   it has ended, with @status
+ * @wait:   who waits for that
+ * @done:   in dsm_region.done_list
+ */
+struct dsm_req {
+	struct popcorn_async a;
+	struct popcorn_frame *spare;
+	struct dsm_txn *txn;
+	refcount_t ref;
+	struct dsm_region *r;
+	u32 index;
+	u32 req;
+	u8 flags;
+	bool unsent;
+	bool over;
+	int status;
+	wait_queue_head_t wait;
+	struct llist_node done;
+};
+
+/**
+ * struct dsm_op - a message about the own page, kept until it is answered
+ * @send:   the page that answers it
+ * @msg:    the message; NULL: answered
+ * @next:   in dsm_region.unsent
+ * @fetch:  FETCH: the page is the answer
+ * @unsent: DATA couldn't be sent yet
+ * @to, @req: for whom DATA is
+ */
+struct dsm_op {
+	struct dsm_send send;
+	struct popcorn_msg *msg;
+	struct dsm_op *next;
+	bool fetch;
+	bool unsent;
+	u16 to;
+	u32 req;
+};
+
+/**
+ * struct dsm_txn - a request at the home
+ * @x:        the core's
+ * @send:     the page that answers it
+ * @msg:      the ASK; NULL: answered, or the home's own
+ * @ref:      the core, messages under way
+ * @r:        region, counted
+ * @index:    page
+ * @fwd:      the FWD or FETCH under way
+ * @item:     it is answered
+ * @fwd_to:   by whom
+ * @fwd_busy: @fwd and @item are in use
+ * @fwd_due:  to be sent as soon as that can be
+ * @nodata_due: so NODATA
+ * @inv_due:  INV is to be sent to these
+ */
+struct dsm_txn {
+	struct pd_txn x;
+	struct dsm_send send;
+	struct popcorn_msg *msg;
+	refcount_t ref;
+	struct dsm_region *r;
+	u32 index;
+	struct popcorn_async fwd;
+	struct dsm_item item;
+	u16 fwd_to;
+	bool fwd_busy;
+	bool fwd_due;
+	bool nodata_due;
+	u64 inv_due;
+};
+
+/* An INV under way. */
+struct dsm_inv {
+	struct popcorn_async a;
+	struct dsm_item item;
+	struct dsm_txn *t;
+	u16 to;
+};
+
+/**
+ * struct dsm_page - a page of a region at a node
+ * @p:     the core's
+ * @frame: its memory, or NULL
+ * @req:   the request under way, or NULL
+ * @op:    the message that is being served, or NULL
+ * @next:  in dsm_region.pending: page + 1; 0: not there
+ * @refs:  own references to the page that are no mapping
+ * @sends: transfers from it under way, each with a reference
+ * @todo:  DSM_TODO_*
+ * @error: what the next fault is to report
+ * @want_write: who faults next means to write: the store-exclusive of an arm64
+ *         pair faults as a load first, again and again
+ */
+struct dsm_page {
+	struct pd_page p;
+	struct popcorn_frame *frame;
+	struct dsm_req *req;
+	struct dsm_op *op;
+	u32 next;
+	u16 refs;
+	u16 sends;
+	u8 todo;
+	u8 error;
+	bool want_write;
+};
+
+#define DSM_TODO_UNMAP	0x01	/* somebody uses it: try again */
+#define DSM_TODO_INV	0x02	/* call the core again: INV was deferred */
+#define DSM_TODO_FWD	0x04	/* so FWD */
+#define DSM_TODO_SEND	0x08	/* the transaction has unsent messages */
+
+/* At the home, beside it. */
+struct dsm_dir {
+	struct pd_dir d;
+	struct pd_txn *now;
+};
+
+struct dsm_chunk {
+	struct dsm_page page[DSM_CHUNK];
+	struct dsm_dir dir[];		/* at the home */
+};
+
+struct dsm_stat {
+	atomic64_t faults_local, faults_read, faults_write, faults_upgrade, fault_ns;
+	atomic64_t invalidated, supplied, ahead, ahead_used, dropped, lost;
+};
+
+/**
+ * struct dsm_region - a region at one node of this kernel
+ * @ref:      see above
+ * @hash:     by id, generation and node
+ * @node:     the node, counted
+ * @cfg:      the core's: own id and the home's
+ * @id, @gen: what messages call it
+ * @pages:    size
+ * @uid, @perm: who may attach
+ * @files:    attachments here; dsm_mutex
+ * @leaving:  the last has gone; what the home counts on is being given back
+ * @over:     0, or why it has ended, -errno
+ * @paused:   the lease is lost: nothing may be mapped
+ * @inode:    what is mapped
+ * @chunk:    records of pages
+ * @wait:     who waits for a page that is being taken away, or for @paused
+ * @members:  home: who has attached
+ * @dying:    home: whose death isn't dealt with on every page yet
+ * @pending:  pages with something to be done, first + 1
+ * @timer:    when, at @due ns
+ * @later:    messages for which there was no memory, by msg->next
+ * @slow_msgs: messages that need memory
+ * @unsent:   DATA that couldn't be sent
+ * @items:    completions for @fast
+ * @done_list: DONE to be sent
+ * @data:     DATA is put together here; data_mutex
+ */
+struct dsm_region {
+	struct kref ref;
+	struct hlist_node hash;
+	struct popcorn_node *node;
+	struct pd_cfg cfg;
+	u32 id, gen, pages;
+	kuid_t uid;
+	u16 perm;
+	u32 files;
+	bool leaving;
+	int over;
+	bool paused;
+	struct inode *inode;
+	struct dsm_chunk **chunk;
+	wait_queue_head_t wait;
+	atomic_t resident;
+	struct dsm_stat stat;
+	spinlock_t page_lock[DSM_LOCKS];
+
+	spinlock_t lock;
+	u64 members, dying;
+	u32 pending;
+	u64 due;
+	u32 backoff;
+	struct popcorn_msg *later, *slow_msgs;
+	struct dsm_op *unsent;
+
+	struct hrtimer timer;
+	struct llist_head items;
+	struct llist_head done_list;
+	struct kthread_work fast;
+	struct work_struct slow;
+	struct delayed_work dones;
+	struct work_struct end;
+	struct delayed_work leave, free;
+	struct rcu_head rcu;
+	struct mutex data_mutex;
+	void *data;
+};
+
+/* What the core returned for a page, to be carried out; see dsm_run(). */
+#define DSM_RUN_ACTS	16
+
+struct dsm_act {
+	struct pd_act a;
+	struct popcorn_frame *f;
+	void *p;
+};
+
+struct dsm_run {
+	struct dsm_region *r;
+	struct dsm_page *pg;
+	struct dsm_dir *dir;
+	u32 index;
+	u32 head, tail;
+	struct pd_acts out;
+	struct dsm_act act[DSM_RUN_ACTS];
+};
+
+static inline bool dsm_home(const struct dsm_region *r)
+{
+	return r->cfg.self == r->cfg.home;
+}
+
+static inline spinlock_t *dsm_lock(struct dsm_region *r, u32 index)
+{
+	return &r->page_lock[index % DSM_LOCKS];
+}
+
+/* Record of a page, or NULL if it was never used here. */
+static inline struct dsm_page *dsm_page(struct dsm_region *r, u32 index)
+{
+	struct dsm_chunk *c = smp_load_acquire(&r->chunk[index / DSM_CHUNK]);
+
+	return c ? &c->page[index % DSM_CHUNK] : NULL;
+}
+
+static inline struct dsm_dir *dsm_dir(struct dsm_region *r, u32 index)
+{
+	struct dsm_chunk *c = smp_load_acquire(&r->chunk[index / DSM_CHUNK]);
+
+	return c && dsm_home(r) ? &c->dir[index % DSM_CHUNK] : NULL;
+}
+
+static inline u64 dsm_now(void)
+{
+	return ktime_get_ns();
+}
+
+/* ----------------------------------------------------------- dsm_region.c */
+
+extern struct mutex dsm_mutex;
+extern struct workqueue_struct *dsm_wq;
+extern struct kthread_worker *dsm_worker;
+
+int dsm_init(void);
+void dsm_exit(void);
+int dsm_region_create(struct popcorn_node *node, struct popcorn_ioc_region *u,
+		      struct dsm_region **out);
+int dsm_region_attach(struct popcorn_node *node, struct popcorn_ioc_region *u,
+		      struct dsm_region **out);
+void dsm_region_close(struct dsm_region *r);
+struct dsm_region *dsm_region_find(struct popcorn_node *node, u32 id, u32 gen);
+void dsm_region_put(struct dsm_region *r);
+void dsm_region_over(struct dsm_region *r, int error);
+void dsm_attach_msg(struct popcorn_msg *msg);
+void dsm_detach_msg(struct popcorn_msg *msg);
+struct dsm_page *dsm_page_make(struct dsm_region *r, u32 index);
+struct popcorn_frame *dsm_frame_alloc(gfp_t gfp);
+void dsm_frame_free(struct popcorn_frame *f);
+void dsm_resident(struct dsm_region *r, int n);
+
+static inline void dsm_region_get(struct dsm_region *r)
+{
+	kref_get(&r->ref);
+}
+
+/* -------------------------------------------------------------- dsm_dev.c */
+
+int dsm_dev_init(void);
+void dsm_dev_exit(void);
+struct inode *dsm_inode_new(void);
+void dsm_inode_put(struct inode *inode);
+
+/* ------------------------------------------------------------ dsm_fault.c */
+
+int dsm_mmap(struct file *file, struct vm_area_struct *vma);
+bool dsm_take_away(struct dsm_region *r, struct dsm_page *pg, u32 index);
+int dsm_bring(struct dsm_region *r, u32 index);
+
+/* -------------------------------------------------------------- dsm_msg.c */
+
+int dsm_msg_init(void);
+void dsm_msg_exit(void);
+void dsm_run_begin(struct dsm_run *run, struct dsm_region *r, struct dsm_page *pg, u32 index);
+void dsm_take(struct dsm_run *run, u8 todo);
+void dsm_run(struct dsm_run *run);
+bool dsm_first(struct dsm_region *r, struct dsm_page *pg, struct dsm_dir *dir, u32 index,
+	       struct popcorn_frame *f);
+struct dsm_req *dsm_req_new(struct dsm_region *r, u32 index);
+void dsm_req_put(struct dsm_req *req);
+void dsm_req_send(struct dsm_req *req, unsigned int flags);
+void dsm_home_dead(struct dsm_region *r, u16 node);
+void dsm_end(struct dsm_region *r);
+u32 dsm_drop_all(struct dsm_region *r);
+void dsm_fast_work(struct kthread_work *work);
+void dsm_slow_work(struct work_struct *work);
+void dsm_dones_work(struct work_struct *work);
+enum hrtimer_restart dsm_timer(struct hrtimer *t);
+
+#endif

@@ -1,0 +1,397 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Shared memory and page tables: faults map pages, invalidations take them away.
+ *
+ * A page's lock is held from where its right is looked at until the PTE is set, and
+ * PTEs are taken away under it: no PTE outlives its right.
+ */
+#include <linux/file.h>
+#include <linux/pagemap.h>
+#include <linux/rmap.h>
+#include <linux/sched/signal.h>
+
+#include "dsm.h"
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 11, 0)
+#define folio_mapcount(folio) page_mapcount(&(folio)->page)
+#endif
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 6, 0)
+static void release_fault_lock(struct vm_fault *vmf)
+{
+	mmap_read_unlock(vmf->vma->vm_mm);
+}
+#endif
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
+static void vm_flags_set(struct vm_area_struct *vma, unsigned long flags)
+{
+	vma->vm_flags |= flags;
+}
+#endif
+
+/* -------------------------------------------------------- bringing a page */
+
+/* Is the page here, and may it be mapped? Locked. */
+static bool usable(struct dsm_region *r, struct dsm_page *pg, bool write)
+{
+	return !r->over && !r->paused && pd_may(&pg->p, write);
+}
+
+/* The home's page that nobody has used yet. Return: 0 or -ENOMEM. */
+static int first(struct dsm_region *r, struct dsm_page *pg, u32 index)
+{
+	struct dsm_dir *dir = dsm_dir(r, index);
+	struct popcorn_frame *f;
+	bool used;
+
+	if (likely(READ_ONCE(dir->d.state) != PD_I))
+		return 0;
+	f = dsm_frame_alloc(GFP_KERNEL);
+	if (!f)
+		return -ENOMEM;
+	clear_page(popcorn_frame_data(f));
+	spin_lock_bh(dsm_lock(r, index));
+	used = r->over || dsm_first(r, pg, dir, index, f);
+	spin_unlock_bh(dsm_lock(r, index));
+	if (used)
+		dsm_frame_free(f);
+	return 0;
+}
+
+/**
+ * dsm_want - see to it that a page comes
+ * @r:     region
+ * @pg:    page
+ * @index: its number
+ * @write: to write
+ * @out:   the request to be waited for, counted, or NULL: wait for @r->wait
+ *
+ * Process context; waits for nobody. Return: 0: it is here, if only for now;
+ * -EINPROGRESS; -EIO: lost, or the region has ended; -ENOMEM.
+ */
+static int dsm_want(struct dsm_region *r, struct dsm_page *pg, u32 index, bool write,
+		    struct dsm_req **out)
+{
+	struct dsm_req *req = NULL;
+	struct dsm_run run;
+	int e;
+
+	*out = NULL;
+	if (dsm_home(r)) {
+		e = first(r, pg, index);
+		if (e)
+			return e;
+	}
+again:
+	dsm_run_begin(&run, r, pg, index);
+	spin_lock_bh(dsm_lock(r, index));
+	if (r->over) {
+		e = -EIO;
+	} else if (usable(r, pg, write)) {
+		e = 0;
+	} else if (r->paused || pg->p.doing != PD_IDLE || pg->req) {
+		e = -EINPROGRESS;
+		*out = r->paused ? NULL : pg->req;
+		if (*out) {
+			refcount_inc(&pg->req->ref);
+			pd_fault(&r->cfg, &pg->p, write, &run.out); /* a thread waits for it now */
+		}
+	} else if (!req) {
+		spin_unlock_bh(dsm_lock(r, index));
+		req = dsm_req_new(r, index);
+		if (!req)
+			return -ENOMEM;
+		goto again;
+	} else {
+		pg->req = req;
+		e = pd_fault(&r->cfg, &pg->p, write, &run.out);
+		if (run.out.n) {
+			atomic64_inc(!write ? &r->stat.faults_read : pg->p.state == PD_S ?
+				     &r->stat.faults_upgrade : &r->stat.faults_write);
+			refcount_inc(&req->ref);
+			*out = req;
+			req = NULL;
+			dsm_take(&run, 0);
+		} else {
+			pg->req = NULL;
+		}
+	}
+	spin_unlock_bh(dsm_lock(r, index));
+	dsm_run(&run);
+	if (req)
+		dsm_req_put(req);
+	if (*out && READ_ONCE((*out)->over)) { /* served at once */
+		e = (*out)->status;
+		dsm_req_put(*out);
+		*out = NULL;
+	}
+	return e;
+}
+
+/* Wait until it is worth looking again. Return: 0 or -errno. */
+static int dsm_wait(struct dsm_region *r, struct dsm_page *pg, struct dsm_req *req)
+{
+	int e;
+
+	if (!req) {
+		e = wait_event_killable(r->wait, r->over || (!r->paused && (pg->req ||
+					READ_ONCE(pg->p.doing) == PD_IDLE)));
+		return e ? -EINTR : 0;
+	}
+	if (req->unsent && xchg(&req->unsent, false))
+		dsm_req_send(req, 0);
+	e = wait_event_killable(req->wait, READ_ONCE(req->over));
+	e = e ? -EINTR : req->status;
+	dsm_req_put(req);
+	return e;
+}
+
+/**
+ * dsm_bring - fetch a page to read, at the home
+ * @r:     region
+ * @index: page
+ *
+ * Doesn't wait for it. Return: 0 or -errno.
+ */
+int dsm_bring(struct dsm_region *r, u32 index)
+{
+	struct dsm_page *pg = dsm_page_make(r, index);
+	struct dsm_req *req;
+	int e;
+
+	if (!pg)
+		return -ENOMEM;
+	e = dsm_want(r, pg, index, false, &req);
+	if (req)
+		dsm_req_put(req);
+	return e;
+}
+
+/* ---------------------------------------------------------------- mapping */
+
+/*
+ * The page if it may be mapped now, locked and counted. NULL: @e says: 0: not here;
+ * -EINTR.
+ */
+static struct page *page_lock_mappable(struct dsm_region *r, struct dsm_page *pg, u32 index,
+				       bool write, int *e)
+{
+	spinlock_t *lock = dsm_lock(r, index);
+	struct page *page = NULL;
+	bool locked;
+
+	*e = 0;
+	for (;;) {
+		spin_lock_bh(lock);
+		if (!usable(r, pg, write)) {
+			spin_unlock_bh(lock);
+			return NULL;
+		}
+		page = pg->frame->page;
+		get_page(page);
+		locked = trylock_page(page);
+		if (locked)
+			break;
+		pg->refs++;
+		spin_unlock_bh(lock);
+		*e = folio_lock_killable(page_folio(page));
+		spin_lock_bh(lock);
+		pg->refs--;
+		if (!*e && usable(r, pg, write))
+			break;	/* with our reference it can't have become another */
+		put_page(page);
+		spin_unlock_bh(lock);
+		if (*e) {
+			*e = -EINTR;
+			return NULL;
+		}
+		unlock_page(page);
+	}
+	if (write)
+		pg->want_write = false;
+	pd_mapped(&pg->p, dsm_now());
+	spin_unlock_bh(lock);
+	return page;
+}
+
+static vm_fault_t bus(struct dsm_region *r, struct vm_fault *vmf, int e)
+{
+	const char *why = r->over == -EHOSTDOWN ? "its home is dead" :
+			  r->over ? "the region has ended" :
+			  e == -ENOMEM ? "no memory, or at the limit of dsm_pages_max=" :
+			  e == -EIO ? "the node that had it is dead" : "its home can't give it";
+
+	atomic64_inc(&r->stat.lost);
+	pr_warn_ratelimited("node %u: %s[%d] at 0x%lx: page %lu of region %u of node %u is lost: %s (%d)\n",
+			    r->cfg.self, current->comm, current->pid, vmf->address, vmf->pgoff,
+			    r->id, r->cfg.home, why, e);
+	return VM_FAULT_SIGBUS;
+}
+
+static vm_fault_t dsm_fault(struct vm_fault *vmf)
+{
+	struct file *file = vmf->vma->vm_file;
+	struct dsm_region *r = file->private_data;
+	bool write = vmf->flags & FAULT_FLAG_WRITE, waited = false;
+	struct dsm_page *pg;
+	struct dsm_req *req;
+	int e;
+
+	if (vmf->pgoff >= r->pages)
+		return VM_FAULT_SIGBUS;
+	pg = dsm_page_make(r, vmf->pgoff);
+	if (!pg)
+		return bus(r, vmf, -ENOMEM);
+	write |= READ_ONCE(pg->want_write);
+	if (unlikely(READ_ONCE(pg->error))) {
+		e = -xchg(&pg->error, 0);
+		if (e)
+			return bus(r, vmf, e);
+	}
+	for (;;) {
+		vmf->page = page_lock_mappable(r, pg, vmf->pgoff, write, &e);
+		if (vmf->page) {
+			if (!waited)
+				atomic64_inc(&r->stat.faults_local);
+			return VM_FAULT_LOCKED;
+		}
+		if (!e)
+			e = dsm_want(r, pg, vmf->pgoff, write, &req);
+		if (e == -EINTR)
+			return VM_FAULT_SIGBUS; /* of a thread that is being killed */
+		if (e && e != -EINPROGRESS)
+			return bus(r, vmf, e);
+		waited = true;
+		if (!e)
+			continue;
+		if (!(vmf->flags & FAULT_FLAG_ALLOW_RETRY)) {
+			e = dsm_wait(r, pg, req);
+			if (e && e != -EINTR)
+				return bus(r, vmf, e);
+			if (e)
+				return VM_FAULT_SIGBUS;
+			continue;
+		}
+		if (!(vmf->flags & FAULT_FLAG_RETRY_NOWAIT)) {
+			u64 since = dsm_now();
+
+			get_file(file);
+			release_fault_lock(vmf);
+			/* The VMA may be gone from here on. */
+			e = dsm_wait(r, pg, req);
+			if (e && e != -EINTR)
+				WRITE_ONCE(pg->error, -e);
+			atomic64_add(dsm_now() - since, &r->stat.fault_ns);
+			fput(file);
+		} else if (req) {
+			dsm_req_put(req);
+		}
+		return VM_FAULT_RETRY;
+	}
+}
+
+static vm_fault_t dsm_page_mkwrite(struct vm_fault *vmf)
+{
+	struct dsm_region *r = vmf->vma->vm_file->private_data;
+	struct dsm_page *pg = dsm_page(r, vmf->pgoff);
+	spinlock_t *lock = dsm_lock(r, vmf->pgoff);
+	struct page *page = vmf->page;
+	struct dsm_req *req = NULL;
+	bool ok;
+
+	spin_lock_bh(lock);
+	ok = pg->frame && pg->frame->page == page;
+	if (ok && !pd_may(&pg->p, true)) {
+		spin_unlock_bh(lock);
+		/* Ask before the wait, which is in dsm_fault(): it can let go of mmap_lock. */
+		dsm_want(r, pg, vmf->pgoff, true, &req);
+		if (req)
+			dsm_req_put(req);
+		spin_lock_bh(lock);
+		ok = pg->frame && pg->frame->page == page;
+	}
+	if (!ok) {
+		spin_unlock_bh(lock);
+		return VM_FAULT_NOPAGE;
+	}
+	pg->refs++;	/* the one that our caller holds */
+	spin_unlock_bh(lock);
+	if (folio_lock_killable(page_folio(page))) {
+		spin_lock_bh(lock);
+		pg->refs--;
+		spin_unlock_bh(lock);
+		return VM_FAULT_NOPAGE;
+	}
+	spin_lock_bh(lock);
+	pg->refs--;
+	ok = page->mapping == r->inode->i_mapping && usable(r, pg, true);
+	if (ok) {
+		pg->want_write = false;
+		pd_mapped(&pg->p, dsm_now());
+	} else {
+		pg->want_write = true;
+	}
+	spin_unlock_bh(lock);
+	if (ok)
+		return VM_FAULT_LOCKED;
+	unmap_mapping_pages(r->inode->i_mapping, vmf->pgoff, 1, false);
+	unlock_page(page);
+	return VM_FAULT_NOPAGE;
+}
+
+static const struct vm_operations_struct vm_ops = {
+	.fault = dsm_fault,
+	.page_mkwrite = dsm_page_mkwrite,
+};
+
+/**
+ * dsm_mmap - map a part of the file's region
+ * @file: attachment
+ * @vma:  as it is being made
+ */
+int dsm_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	struct dsm_region *r = file->private_data;
+
+	if (!r)
+		return -ENXIO;
+	if (!(vma->vm_flags & VM_SHARED))
+		return -EINVAL;
+	if (vma->vm_pgoff + vma_pages(vma) > r->pages || vma->vm_pgoff + vma_pages(vma) < vma->vm_pgoff)
+		return -ENXIO;
+	vm_flags_set(vma, VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP);
+	vma->vm_ops = &vm_ops;
+	return 0;
+}
+
+/* -------------------------------------------------------------- unmapping */
+
+/**
+ * dsm_take_away - take the page from all mappings, or make these read-only
+ * @r:     region
+ * @pg:    page, whose pd_page.doing says which
+ * @index: its number
+ *
+ * Process context; waits for neither the page's lock nor who else refers to it.
+ * Return: it is done, and nobody else, no device either, can reach the page (or write
+ * to it); else try again.
+ */
+bool dsm_take_away(struct dsm_region *r, struct dsm_page *pg, u32 index)
+{
+	bool protect = pg->p.doing == PD_SHARES;
+	struct page *page = pg->frame->page;
+	int others;
+
+	if (!trylock_page(page))
+		return false;
+	if (protect)
+		folio_mkclean(page_folio(page));
+	else
+		unmap_mapping_pages(r->inode->i_mapping, index, 1, false);
+	spin_lock_bh(dsm_lock(r, index));
+	others = page_count(page) - 1 - folio_mapcount(page_folio(page)) - pg->refs - pg->sends;
+	spin_unlock_bh(dsm_lock(r, index));
+	unlock_page(page);
+	return others <= 0;
+}
