@@ -127,11 +127,13 @@ static void limit(struct region *rg, const struct pd_acts *a)
 		struct pd_home h = { &pp->dir, &pp->now }; \
 		const struct pd_cfg *c = &(rg)->cfg[(rg)->home]; \
 		u32 before = table_home(c, pp); \
+		const struct pd_txn *was = pp->now; \
 		acts.n = 0; \
 		__auto_type ret = (expr); \
 		limit(rg, &acts); \
-		table_add(event, before, table_home(c, pp), (long)ret == -EAGAIN ? -EAGAIN : 0, \
-			  &acts); \
+		table_add(event, before, \
+			  was && pp->now != was ? TABLE_END : table_home(c, pp), \
+			  (long)ret == -EAGAIN ? -EAGAIN : 0, &acts); \
 		sim_trace((rg)->s, "home %u page %u: event %d ret %ld acts %u", (rg)->id, pg_no, \
 			  event, (long)ret, acts.n); \
 		ret; \

@@ -46,9 +46,9 @@ static bool number(const char *s, u64 lo, u64 hi, u64 *v)
 	return !errno && end != s && !*end && *s != '-' && *v >= lo && *v <= hi;
 }
 
-static bool faults(char *list, u32 *mask)
+static bool faults(const char *list, u32 *mask)
 {
-	char *word;
+	char *word, copy[64];
 	u32 i;
 
 	*mask = 0;
@@ -58,7 +58,8 @@ static bool faults(char *list, u32 *mask)
 		*mask = F_ALL;
 		return true;
 	}
-	for (word = strtok(list, ","); word; word = strtok(NULL, ",")) {
+	snprintf(copy, sizeof(copy), "%s", list);
+	for (word = strtok(copy, ","); word; word = strtok(NULL, ",")) {
 		for (i = 0; fault_name[i] && strcmp(word, fault_name[i]); i++)
 			;
 		if (!fault_name[i])
@@ -101,12 +102,10 @@ int main(int argc, char **argv)
 	static struct sim s;
 	struct sim_cfg cfg = { .faults = F_ALL };
 	u64 first = 1, last = 1, v = 0, seed, failed = 0;
-	char line[256], *dash, **given = malloc((argc + 1) * sizeof(*given));
+	char line[256], *dash;
 	bool print = false, ok = true;
 	int o, i;
 
-	for (i = 0; i < argc; i++)
-		given[i] = strdup(argv[i]);
 	while (ok && (o = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (o) {
 		case O_SEED:
@@ -120,7 +119,9 @@ int main(int argc, char **argv)
 				break;
 			}
 			*dash = 0;
-			ok = number(optarg, 0, ~0ull - 1, &first) && number(dash + 1, first, ~0ull - 1, &last);
+			ok = number(optarg, 0, ~0ull - 1, &first) &&
+			     number(dash + 1, first, ~0ull - 1, &last);
+			*dash = '-';
 			break;
 		case O_NODES:
 			ok = number(optarg, 2, PD_NODES, &v);
@@ -190,12 +191,12 @@ int main(int argc, char **argv)
 			printf("seed %llu: at %llu: %s\n", (unsigned long long)seed,
 			       (unsigned long long)s.now, s.why);
 		if (o) {
-			again(argc, given, seed);
+			again(argc, argv, seed);
 			failed++;
 		}
 		if (first == last && !print)
-			printf("seed %llu: %u nodes, %u regions, %u pages, %llu operations, %llu faults, "
-			       "%llu messages, %llu put off, %llu deaths, %llu lost\n",
+			printf("%sseed %llu: %u nodes, %u regions, %u pages, %llu operations, %llu faults, "
+			       "%llu messages, %llu put off, %llu deaths, %llu lost\n", o ? "# " : "",
 			       (unsigned long long)seed, s.cfg.nodes, s.cfg.regions, s.cfg.pages,
 			       (unsigned long long)s.ops, (unsigned long long)s.faults,
 			       (unsigned long long)s.msgs, (unsigned long long)s.deferred,

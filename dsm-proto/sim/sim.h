@@ -233,6 +233,7 @@ enum core_event {
 	C_ASK_R = C_HOME, C_ASK_W, C_UPGRADE, C_IDLE, C_ACK, C_SENT, C_MISS, C_DONE, C_FAIL, C_DEAD,
 	C_EVENTS
 };
+#define TABLE_END	(~0u)	/* the transaction is over */
 u32 table_node(const struct pd_page *p);
 u32 table_home(const struct pd_cfg *c, const struct page *pp);
 void table_add(enum core_event e, u32 before, u32 after, int ret, const struct pd_acts *a);

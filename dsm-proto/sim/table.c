@@ -7,10 +7,11 @@
  * here, g the right is here, o the home counts on this copy, p PUT was sent, a asked for
  * ahead, l lost; after "/" what follows when the mapping is gone.
  *
- * The home's is who is listed (h the home, s the supplier, + others; ? in doubt, l lost),
- * and the transaction under way: r or w, "h" if the home asked, "l" if the requester is
- * listed, then steps: n needs data, f supplier asked, s it has sent, i invalidated, a acks
- * awaited, g granted, o over; "," more are queued.
+ * The home's is the directory entry (h the home has a copy, ? in doubt, l lost, - none of
+ * these) and the transaction under way: r or w, "h" if the home asked, "l" if the requester
+ * is listed, then steps: n needs data, f supplier asked, s it has sent, x and died, i
+ * invalidated, a acks awaited, g granted, o over. When one ends ("end"), what the next one
+ * begins with is what it would have begun with on an idle page, and isn't said again.
  */
 #include <stdlib.h>
 
@@ -26,7 +27,7 @@ struct trans {
 #define TABLE	(1u << 14)
 
 static struct trans table[TABLE];
-static bool used[TABLE];
+static bool used[TABLE], told[TABLE];
 static u32 count;
 static char **allowed;
 static size_t alloweds;
@@ -48,24 +49,22 @@ u32 table_node(const struct pd_page *p)
 	       (p->flags & ~PD_P_MAPPED & 0xff) << 8;
 }
 
+static u32 flag(bool v, u32 bit)
+{
+	return (u32)v << bit;
+}
+
 u32 table_home(const struct pd_cfg *c, const struct page *pp)
 {
 	const struct pd_dir *d = &pp->dir;
 	const struct pd_txn *x = pp->now;
-	u64 rest = d->sharers, home = 1ull << c->home, own = 1ull << d->owner;
-	u32 r = 0;
+	u32 r = flag(d->sharers >> c->home & 1, 0) | flag(d->flags & PD_D_DOUBT, 1) |
+		flag(d->flags & PD_D_LOST, 2);
 
-	r |= !!(rest & home) << 0;
-	r |= (d->owner != c->home && rest & own) << 1;
-	rest &= ~(home | own);
-	if (x) {
-		r |= !!(rest & 1ull << x->node) << 2;
-		rest &= ~(1ull << x->node);
-		r |= 1 << 6 | !!(x->flags & PD_F_WRITE) << 7 | x->steps << 8 | !!x->acks << 14;
-		r |= (x->node == c->home) << 15 | !!x->next << 16;
-	}
-	r |= !!rest << 3;
-	r |= !!(d->flags & PD_D_DOUBT) << 4 | !!(d->flags & PD_D_LOST) << 5;
+	if (x)
+		r |= flag(true, 6) | flag(x->flags & PD_F_WRITE, 7) | (u32)x->steps << 8 |
+		     flag(x->acks, 15) | flag(x->node == c->home, 16) |
+		     flag(d->sharers >> x->node & 1, 17);
 	return r;
 }
 
@@ -79,8 +78,8 @@ void table_add(enum core_event e, u32 before, u32 after, int ret, const struct p
 	t.before = before;
 	t.after = after;
 	t.ret = ret;
-	t.n = a->n;
-	for (i = 0; i < a->n; i++) {
+	t.n = after == TABLE_END ? 0 : a->n;
+	for (i = 0; i < t.n; i++) {
 		t.act[i] = a->a[i].what;
 		if (a->a[i].what == PD_SEND_GRANT && a->a[i].status)
 			t.act[i] = 16;
@@ -89,7 +88,7 @@ void table_add(enum core_event e, u32 before, u32 after, int ret, const struct p
 		else if (a->a[i].what == PD_SEND_DONE && a->a[i].flags & PD_F_FAIL)
 			t.act[i] = 18;
 	}
-	if (e < C_HOME && before == after && !a->n)
+	if (before == after && !a->n)
 		return;
 	for (i = 0; i < sizeof(t); i++)
 		h = (h ^ ((u8 *)&t)[i]) * 16777619;
@@ -135,31 +134,33 @@ static void node_text(char **at, const char *end, u32 v)
 
 static void home_text(char **at, const char *end, u32 v)
 {
-	static const char *const dir[] = { "h", "s", "", "+", "?", "l" };
-	static const struct { u8 flag; const char *s; } step[] = {
-		{ PD_X_NEEDS, "n" }, { PD_X_FWD, "f" }, { PD_X_SENT, "s" }, { PD_X_INVS, "i" },
-		{ 0x40, "a" }, { PD_X_GRANTED, "g" }, { PD_X_OVER, "o" }
+	static const char *const dir[] = { "h", "?", "l" };
+	static const struct { u8 bit; const char *s; } step[] = {
+		{ 11, "n" }, { 8, "f" }, { 9, "s" }, { 14, "x" }, { 12, "i" }, { 15, "a" },
+		{ 10, "g" }, { 13, "o" }
 	};
 	u32 i;
 
-	put(at, end, "[");
-	for (i = 0; i < 6; i++)
+	if (v == TABLE_END) {
+		put(at, end, "end");
+		return;
+	}
+	if (!(v & 7))
+		put(at, end, "-");
+	for (i = 0; i < 3; i++)
 		if (v & 1u << i)
 			put(at, end, dir[i]);
-	put(at, end, "]");
 	if (!(v & 1u << 6))
 		return;
-	put(at, end, v & 1u << 7 ? "w" : "r");
-	if (v & 1u << 15)
+	put(at, end, v & 1u << 7 ? " w" : " r");
+	if (v & 1u << 16)
 		put(at, end, "h");
-	if (v & 1u << 2)
+	if (v & 1u << 17)
 		put(at, end, "l");
 	put(at, end, ":");
 	for (i = 0; i < sizeof(step) / sizeof(step[0]); i++)
-		if (v >> 8 & step[i].flag)
+		if (v & 1u << step[i].bit)
 			put(at, end, step[i].s);
-	if (v & 1u << 16)
-		put(at, end, ",");
 }
 
 static void text(const struct trans *t, char *line, size_t len)
@@ -214,23 +215,19 @@ int table_load(const char *path)
 	return 0;
 }
 
-/* The next transition that was taken since the last call and isn't allowed. */
+/* A transition that was taken, isn't allowed and hasn't been told of yet. */
 bool table_unknown(char *line, size_t len)
 {
-	static u32 at;
+	u32 at;
 
-	if (!allowed)
-		return false;
-	for (; at < TABLE; at++) {
-		if (!used[at])
+	for (at = 0; allowed && at < TABLE; at++) {
+		if (!used[at] || told[at])
 			continue;
+		told[at] = true;
 		text(&table[at], line, len);
-		if (!bsearch(&line, allowed, alloweds, sizeof(*allowed), by_text)) {
-			at++;
+		if (!bsearch(&line, allowed, alloweds, sizeof(*allowed), by_text))
 			return true;
-		}
 	}
-	at = 0;
 	return false;
 }
 
