@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * popcorn: look at the inter-kernel layer, and find out why it doesn't run.
+ * popcorn: look at the inter-kernel layer, find out why it doesn't run, and run programs
+ * that share memory.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -22,6 +23,9 @@ static const char usage[] =
 "  waits         who has waited for a peer for more than a second: peer, type, pid\n"
 "  doctor [-j]   check modules, signing, nodes, RDMA device, MTU, firewall, key, clock, memory,\n"
 "                and say what mends what is wrong\n"
+"  run           a program as several nodes of this machine, without root and modules:\n"
+"                popcorn run --nodes local:4 PROGRAM; see popcorn run --help\n"
+"  bench dsm     what shared memory costs here: popcorn bench dsm --nodes local:2\n"
 "\n"
 "  -j, --json    JSON\n"
 "  -R, --root DIR  read /proc, /sys and /etc below DIR\n"
@@ -104,6 +108,8 @@ static const struct {
 	{ "stat", cmd_stat },
 	{ "waits", cmd_waits },
 	{ "doctor", cmd_doctor },
+	{ "run", cmd_run },
+	{ "bench", cmd_bench },
 };
 
 int main(int argc, char **argv)
@@ -139,13 +145,14 @@ int main(int argc, char **argv)
 		fputs(usage, stderr);
 		return EXIT_USAGE;
 	}
-	if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) {
+	if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) &&
+	    strcmp(*argv, "run") && strcmp(*argv, "bench")) {
 		fputs(usage, stdout);
 		return EXIT_OK;
 	}
 	for (i = 0; i < sizeof(commands) / sizeof(*commands); i++)
 		if (!strcmp(commands[i].name, *argv))
 			return commands[i].run(argc, argv);
-	fprintf(stderr, "popcorn: unknown command '%s': peers, stat, waits or doctor\n", *argv);
+	fprintf(stderr, "popcorn: unknown command '%s': peers, stat, waits, doctor, run or bench\n", *argv);
 	return EXIT_USAGE;
 }

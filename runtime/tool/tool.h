@@ -89,4 +89,9 @@ int cmd_stat(int argc, char **argv);
 int cmd_waits(int argc, char **argv);
 void check_peers(void);
 
+/* ------------------------------------------------------------------- run.c */
+
+int cmd_run(int argc, char **argv);
+int cmd_bench(int argc, char **argv);
+
 #endif
