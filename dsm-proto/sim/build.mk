@@ -30,3 +30,31 @@ build/bin/popcorn-dsm-sim-san: $(PD_OBJ_SAN)
 .PHONY: dsm-sim
 dsm-sim: build/bin/popcorn-dsm-sim build/bin/popcorn-dsm-sim-san
 all: dsm-sim
+
+# Unit tests: programs that print TAP, run by tests/test_dsm.py.
+
+PD_TEST_BIN := $(patsubst tests/dsm/%.c,build/bin/dsm-%,$(wildcard tests/dsm/test_*.c))
+PD_TEST_OBJ := $(filter build/obj/dsm-san/core/%,$(PD_OBJ_SAN)) build/obj/dsm-san/sim/lin.o
+
+$(PD_TEST_BIN): build/bin/dsm-%: tests/dsm/%.c tests/core/tap.h $(PD_HDR) $(PD_TEST_OBJ)
+	@mkdir -p $(@D)
+	$(CC) $(PD_CFLAGS) $(PD_SAN) -o $@ $< $(PD_TEST_OBJ)
+
+.PHONY: dsm-tests
+dsm-tests: $(PD_TEST_BIN)
+all: dsm-tests
+
+# A fuzzer. `make dsm-fuzz FUZZ_SECONDS=60` runs it for so long, beginning with the corpus.
+
+build/bin/fuzz_dsm: tests/dsm/fuzz_dsm.c $(PD_CORE_SRC) $(PD_SIM_SRC) $(PD_HDR) dsm-proto/sim/build.mk
+	@mkdir -p $(@D)
+	clang-19 $(PD_CFLAGS) -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -o $@ $< \
+		$(PD_CORE_SRC) $(filter-out %/main.c,$(PD_SIM_SRC))
+
+.PHONY: dsm-fuzzer dsm-fuzz
+dsm-fuzzer: build/bin/fuzz_dsm
+all: dsm-fuzzer
+dsm-fuzz: build/bin/fuzz_dsm
+	@mkdir -p build/fuzz/dsm
+	$< -max_total_time=$(or $(FUZZ_SECONDS),60) -timeout=10 -max_len=4096 -len_control=0 \
+		-print_final_stats=1 -artifact_prefix=build/fuzz/dsm- build/fuzz/dsm tests/dsm/corpus
