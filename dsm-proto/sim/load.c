@@ -83,14 +83,17 @@ static bool choose(struct thread *t)
 		goto scan;
 	}
 	t->page = sim_below(s, t->rg->pages);
+	if (s->cfg.fair) {
+		t->op = OP_WRITE;
+		t->start = ++s->stamp;
+		return true;
+	}
 	if (kind < 12 && s->cfg.faults & F_DROP) {
 		eng_drop(t->rg, t->node, t->page);
 		t->op = OP_NONE;
 		return false;
 	}
-	if (s->cfg.fair)
-		t->op = OP_WRITE;
-	else if (kind < 20 && s->cfg.faults & F_PIN)
+	if (kind < 20 && s->cfg.faults & F_PIN)
 		t->op = kind & 1 ? OP_PIN_R : OP_PIN_W;
 	else if (kind < 55)
 		t->op = OP_READ;
@@ -116,6 +119,16 @@ static void over(struct thread *t)
 			 (unsigned long long)(s->now - t->began) / 1000, t->page);
 	s->ops++;
 	t->left--;
+	if (s->cfg.fair) {
+		/* Until the first has done its part: the others' work is compared with that. */
+		if (!t->left)
+			s->stop = true;
+		if (!s->stop)
+			s->work[t->node]++;
+		t->op = OP_NONE;
+		again(t, 1000);
+		return;
+	}
 	if (t->op != OP_SCAN)
 		t->op = OP_NONE;
 	again(t, sim_below(s, s->delay_ns * (one_in(s, 10) ? 20 : 1)));
@@ -185,7 +198,7 @@ void load_step(struct thread *t)
 	bool w;
 	int r;
 
-	if (!t->left || rg->node[t->node].dead || rg->node[t->node].gone) {
+	if (!t->left || s->stop || rg->node[t->node].dead || rg->node[t->node].gone) {
 		t->over = true;
 		return;
 	}

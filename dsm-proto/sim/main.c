@@ -32,6 +32,7 @@ static void usage(FILE *f)
 	for (i = 1; i < BUGS; i++)
 		fprintf(f, " %s", bug_name[i]);
 	fprintf(f, "\n"
+		"  --fair                  nodes that do nothing but write to one page: the least share\n"
 		"  --table FILE            refuse transitions that FILE doesn't list\n"
 		"  --print-table           print the transitions that were taken\n"
 		"  --trace                 print every event\n");
@@ -70,14 +71,14 @@ static bool faults(const char *list, u32 *mask)
 }
 
 enum { O_SEED = 256, O_SEEDS, O_NODES, O_REGIONS, O_PAGES, O_THREADS, O_OPS, O_HOLD, O_FAULTS,
-       O_BUG, O_TABLE, O_PRINT, O_TRACE, O_HELP };
+       O_BUG, O_TABLE, O_PRINT, O_FAIR, O_TRACE, O_HELP };
 
 static const struct option options[] = {
 	{ "seed", 1, NULL, O_SEED }, { "seeds", 1, NULL, O_SEEDS }, { "nodes", 1, NULL, O_NODES },
 	{ "regions", 1, NULL, O_REGIONS }, { "pages", 1, NULL, O_PAGES },
 	{ "threads", 1, NULL, O_THREADS }, { "ops", 1, NULL, O_OPS }, { "hold", 1, NULL, O_HOLD },
 	{ "faults", 1, NULL, O_FAULTS }, { "bug", 1, NULL, O_BUG }, { "table", 1, NULL, O_TABLE },
-	{ "print-table", 0, NULL, O_PRINT }, { "trace", 0, NULL, O_TRACE },
+	{ "fair", 0, NULL, O_FAIR }, { "print-table", 0, NULL, O_PRINT }, { "trace", 0, NULL, O_TRACE },
 	{ "help", 0, NULL, O_HELP }, { NULL, 0, NULL, 0 }
 };
 
@@ -163,6 +164,9 @@ int main(int argc, char **argv)
 				return 2;
 			}
 			break;
+		case O_FAIR:
+			cfg.fair = true;
+			break;
 		case O_PRINT:
 			print = true;
 			break;
@@ -190,6 +194,9 @@ int main(int argc, char **argv)
 		if (s.why[0])
 			printf("seed %llu: at %llu: %s\n", (unsigned long long)seed,
 			       (unsigned long long)s.now, s.why);
+		if (cfg.fair && !o)
+			printf("seed %llu: %u writers, least share %u %%\n",
+			       (unsigned long long)seed, s.cfg.nodes, sim_share(&s));
 		if (o) {
 			again(argc, argv, seed);
 			failed++;

@@ -150,6 +150,16 @@ static void draw(struct sim *s)
 	s->notice_ns = 1000 + sim_below(s, 3000000);
 	s->hold_ns = c->hold_us * 1000;
 	s->deep = one_in(s, 2);
+	if (c->fair) {
+		/* A hold is of use if it is longer than a request takes. */
+		c->nodes = 2 + sim_below(s, 2);
+		c->regions = c->pages = c->threads = 1;
+		c->ops = 60000;
+		c->faults = 0;
+		s->delay_ns = 2000 + sim_below(s, 8000);
+		s->unmap_ns = 1000 + sim_below(s, 5000);
+		s->hold_ns = 4 * s->delay_ns + sim_below(s, 100000);
+	}
 	if (one_in(s, 6) && !c->tape)
 		c->faults = 0;		/* all is well */
 	if (c->faults & F_SPLIT) {
@@ -282,6 +292,19 @@ static void clear(struct sim *s)
 	}
 	free(s->rg);
 	free(s->thread);
+}
+
+u32 sim_share(const struct sim *s)
+{
+	u64 all = 0, least = ~0ull;
+	u32 i;
+
+	for (i = 0; i < s->cfg.nodes; i++) {
+		all += s->work[i];
+		if (s->work[i] < least)
+			least = s->work[i];
+	}
+	return all ? least * 100 / all : 0;
 }
 
 int sim_run(struct sim *s, const struct sim_cfg *cfg)

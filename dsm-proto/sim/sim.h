@@ -57,7 +57,7 @@ struct sim_cfg {
 	u32 hold_us;
 	u32 faults;
 	enum sim_bug bug;
-	bool fair;		/* two writers on one page, and nothing else */
+	bool fair;		/* nodes do nothing but write to one page */
 	bool trace;
 	const u8 *tape;		/* chance comes from here first, and then is none */
 	size_t tape_len;
@@ -179,9 +179,9 @@ struct sim {
 	bool deep;		/* messages to the own node are carried out at once */
 	struct msg *own, **own_end;
 	struct region *own_rg;
-	u32 refused;		/* ended by an error */
 	u64 steps, msgs, faults, deferred, ops, lost, deaths;
-	u32 work[2];		/* fair: of each side */
+	u32 work[PD_NODES];	/* fair: of each node, when the first was done */
+	bool stop;
 	jmp_buf out;
 	char why[400];
 };
@@ -199,6 +199,8 @@ static inline bool one_in(struct sim *s, u32 n)
 struct event *sim_event(struct sim *s, enum what what, u64 delay);
 void sim_fail(struct sim *s, const char *fmt, ...)
 	__attribute__((noreturn, format(printf, 2, 3)));
+/* fair: the smallest part of all work that a node had, percent */
+u32 sim_share(const struct sim *s);
 void sim_trace(struct sim *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Return: 0, or 1: s->why says why. */
 int sim_run(struct sim *s, const struct sim_cfg *cfg);
