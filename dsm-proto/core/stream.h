@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/* Which pages to fetch before they are needed: runs of faults at consecutive pages. */
+#ifndef PD_STREAM_H
+#define PD_STREAM_H
+
+#include <transport/core/compat.h>
+
+#define PD_STREAMS	4	/* that are followed at a time, of all threads of a node */
+#define PD_STREAM_MIN	4	/* pages ahead at first */
+#define PD_STREAM_MAX	32	/* and at most */
+
+/**
+ * struct pd_run - one stream; all zero: none
+ * @last: page of the last fault
+ * @edge: the furthest page that was fetched ahead; @last if none was
+ * @used: when it last went on, in faults; 0: never
+ * @win:  how far ahead, in pages; 0: not known to be a stream yet
+ * @down: it goes to lower pages
+ */
+struct pd_run {
+	u32 last;
+	u32 edge;
+	u32 used;
+	u8 win;
+	u8 down;
+};
+
+/**
+ * struct pd_stream - the streams of one region at one node; all zero at first
+ * The caller serialises calls.
+ */
+struct pd_stream {
+	u32 faults;
+	struct pd_run run[PD_STREAMS];
+};
+
+/**
+ * pd_stream_fault - a thread needs a page that isn't mapped
+ * To be called for pages that were fetched ahead, too: that is how they are known to be used.
+ * @page:  its number
+ * @pages: size of the region, pages
+ * @first: the lowest page to fetch ahead
+ * Return: how many from there on, at most PD_STREAM_MAX; 0: none. Pages that are here
+ * already may be among them. Nothing blocks or allocates; any context.
+ */
+u32 pd_stream_fault(struct pd_stream *s, u32 page, u32 pages, u32 *first);
+
+/* @page was fetched ahead, and taken away before it was used: look less far ahead. */
+void pd_stream_unused(struct pd_stream *s, u32 page);
+
+#endif
