@@ -42,7 +42,14 @@
 #define FAULTS_AT_ONCE	16
 #define SLEEP_US	10000	/* a sleeper looks at least so often */
 #define SPIN_NS		20000	/* before it sleeps */
-#define YIELD_EVERY	4	/* looks that found nothing */
+
+/*
+ * Looks that found nothing before a spinning thread lets others have its core: soon when it
+ * waits for nothing in particular, later when it does, which the peer's thread that is
+ * to answer may do as well on the same core.
+ */
+#define IDLE_LOOKS	4
+#define WAIT_LOOKS	64
 
 /* This thread let another one go on that may want its core. */
 static __thread bool woke;
@@ -289,15 +296,23 @@ static bool wrote(const ucontext_t *uc, const struct dsm_page *dp)
 #endif
 }
 
+/* A thread that waits looks. Return: frames, 0 or -EBUSY. */
+static int look(struct dsm *d, u32 *idle)
+{
+	int got = dsm_step(d);
+
+	*idle = got > 0 ? 0 : *idle + 1;
+	if (got == -EBUSY || *idle % WAIT_LOOKS == WAIT_LOOKS - 1)
+		sched_yield();
+	return got;
+}
+
 /* Until the page's bucket has news. */
-static void wait_news(struct dsm_region *r, u32 page, u32 seq, u64 *since)
+static void wait_news(struct dsm_region *r, u32 page, u32 seq, u64 *since, u32 *idle)
 {
 	_Atomic u32 *word = &r->seq[dsm_bucket(page)];
-	int got;
+	int got = look(r->d, idle);
 
-	got = dsm_step(r->d);
-	if (got == -EBUSY)
-		sched_yield();
 	if (r->d->spin || got > 0)
 		return;
 	if (!*since)
@@ -316,6 +331,7 @@ static bool serve_signal(struct dsm_region *r, u64 addr, const ucontext_t *uc)
 	struct dsm_page *dp = &r->page[page];
 	bool write = wrote(uc, dp), stale = dp->mapped != DSM_READ || !write;
 	u64 since = 0;
+	u32 idle = 0;
 	int e;
 
 	for (;;) {
@@ -325,7 +341,7 @@ static bool serve_signal(struct dsm_region *r, u64 addr, const ucontext_t *uc)
 			return !e;
 		stale = false;
 		while (seq == atomic_load(&r->seq[dsm_bucket(page)]) && !r->dead)
-			wait_news(r, page, seq, &since);
+			wait_news(r, page, seq, &since, &idle);
 	}
 }
 
@@ -414,13 +430,11 @@ int dsm_step(struct dsm *d)
 int dsm_wait(struct dsm *d, struct dsm_wait *w, u64 deadline)
 {
 	u64 since = 0, now;
-	u32 was;
+	u32 was, idle = 0;
 	int got;
 
 	while (atomic_load_explicit(&w->state, memory_order_acquire) != 2) {
-		got = dsm_step(d);
-		if (got == -EBUSY)
-			sched_yield();
+		got = look(d, &idle);
 		if (got > 0 || (d->spin && !deadline))
 			continue;
 		now = dsm_now();
@@ -450,7 +464,7 @@ void dsm_wake(struct dsm_wait *w, int status)
 static void *engine_spins(void *arg)
 {
 	struct dsm *d = arg;
-	u32 idle = 0;
+	u32 idle = 0, most;
 	bool found;
 
 	while (!atomic_load_explicit(&d->stop, memory_order_relaxed)) {
@@ -458,9 +472,9 @@ static void *engine_spins(void *arg)
 		found = dsm_step(d) > 0;
 		if (!d->sigbus)
 			found |= read_faults(d);
-		/* While a fault is under way its thread sleeps and the core is ours. */
 		idle = found ? 0 : idle + 1;
-		if (woke || (!(idle % YIELD_EVERY) && idle && !atomic_load(&d->asks)))
+		most = atomic_load(&d->asks) ? WAIT_LOOKS : IDLE_LOOKS;
+		if (woke || idle % most == most - 1)
 			sched_yield();
 	}
 	return NULL;
