@@ -40,6 +40,8 @@
 #include "../dsm-proto/core/dsm.h"
 #include "engine.h"
 
+#define DSM_FOREVER_MS	U32_MAX		/* death ends a request, nothing else */
+#define DSM_NOWAIT	(GFP_NOWAIT | __GFP_NOWARN)
 #define DSM_CHUNK	512		/* pages whose records are allocated together */
 #define DSM_LOCKS	64		/* page locks of a region */
 #define DSM_HOLD_US	100		/* a grant is kept at least that long */
@@ -169,6 +171,7 @@ struct dsm_inv {
  * @refs:  own references to the page that are no mapping
  * @sends: transfers from it under way, each with a reference
  * @todo:  DSM_TODO_*
+ * @tries: how often DSM_TODO_UNMAP was tried
  * @error: what the next fault is to report
  * @want_write: who faults next means to write: the store-exclusive of an arm64
  *         pair faults as a load first, again and again
@@ -182,6 +185,7 @@ struct dsm_page {
 	u16 refs;
 	u16 sends;
 	u8 todo;
+	u8 tries;
 	u8 error;
 	bool want_write;
 };
@@ -233,6 +237,10 @@ struct dsm_stat {
  * @items:    completions for @fast
  * @done_list: DONE to be sent
  * @data:     DATA is put together here; data_mutex
+ * @sync_wait: who waits for a lock or barrier, each with a wish in @sync_waits
+ * @sync_held: wishes that are locks now
+ * @sync_out: wishes that are messages to be sent
+ * @syncs:    home: locks and barriers, by number
  */
 struct dsm_region {
 	struct kref ref;
@@ -257,7 +265,6 @@ struct dsm_region {
 	u64 members, dying;
 	u32 pending;
 	u64 due;
-	u32 backoff;
 	struct popcorn_msg *later, *slow_msgs;
 	struct dsm_op *unsent;
 
@@ -272,6 +279,11 @@ struct dsm_region {
 	struct rcu_head rcu;
 	struct mutex data_mutex;
 	void *data;
+
+	wait_queue_head_t sync_wait;
+	struct list_head sync_waits, sync_held, sync_out;
+	struct list_head syncs[16];
+	u32 sync_token;
 };
 
 /* What the core returned for a page, to be carried out; see dsm_run(). */
@@ -363,25 +375,66 @@ void dsm_inode_put(struct inode *inode);
 int dsm_mmap(struct file *file, struct vm_area_struct *vma);
 bool dsm_take_away(struct dsm_region *r, struct dsm_page *pg, u32 index);
 int dsm_bring(struct dsm_region *r, u32 index);
+int dsm_ahead(struct dsm_region *r, u32 index);
+
+/* -------------------------------------------------------------- dsm_act.c */
+
+int dsm_act_init(void);
+void dsm_act_exit(void);
+void dsm_txn_put(struct dsm_txn *t);
+struct dsm_txn *dsm_txn_new(struct dsm_region *r, u32 index, gfp_t gfp);
+void dsm_op_free(struct dsm_op *op);
+struct dsm_op *dsm_op_new(struct dsm_region *r, u32 index, struct popcorn_msg *msg);
+void dsm_req_put(struct dsm_req *req);
+struct dsm_req *dsm_req_new(struct dsm_region *r, u32 index);
+void dsm_inv_free(struct dsm_inv *inv);
+void dsm_frame_set(struct dsm_region *r, struct dsm_page *pg, u32 index, struct popcorn_frame *f);
+bool dsm_first(struct dsm_region *r, struct dsm_page *pg, struct dsm_dir *dir, u32 index,
+	       struct popcorn_frame *f);
+void dsm_due(struct dsm_region *r, u64 until);
+void dsm_later(struct dsm_region *r, struct popcorn_msg *msg);
+void dsm_to_slow(struct dsm_region *r, struct popcorn_msg *msg);
+void dsm_refuse(struct popcorn_msg *msg, int status);
+void dsm_run_begin(struct dsm_run *run, struct dsm_region *r, struct dsm_page *pg, u32 index);
+struct dsm_txn *dsm_txn_now(struct dsm_run *run);
+struct dsm_op *dsm_op_take(struct dsm_page *pg);
+void dsm_take(struct dsm_run *run, u8 todo);
+void dsm_head(const struct dsm_region *r, u32 index, u32 req, struct pd_msg *m);
+void dsm_ended(struct pd_txn *x);
+struct pd_home dsm_home_of(struct dsm_run *run);
+void dsm_run_ack(struct dsm_run *run, u16 node);
+void dsm_run_sent(struct dsm_run *run, u16 node, int status);
+void dsm_run_done(struct dsm_run *run, u16 node, u32 req, u8 flags);
+void dsm_run_again(struct dsm_run *run, u8 todo);
+void dsm_txn_send(struct dsm_run *run, struct dsm_txn *t);
+int dsm_data_send(struct dsm_op *op);
+void dsm_run_unmap(struct dsm_run *run);
+void dsm_run(struct dsm_run *run);
+enum hrtimer_restart dsm_timer(struct hrtimer *t);
+
+/* ------------------------------------------------------------- dsm_sync.c */
+
+void dsm_sync_init(struct dsm_region *r);
+void dsm_sync_free(struct dsm_region *r);
+int dsm_sync_msg(struct dsm_region *r, struct popcorn_msg *msg);
+void dsm_sync_dead(struct dsm_region *r, u16 node);
+void dsm_sync_flush(struct dsm_region *r);
+int dsm_sync_wait(struct dsm_region *r, struct file *file, u16 type,
+		  const struct popcorn_ioc_sync *u);
+int dsm_sync_unlock(struct dsm_region *r, struct file *file, const struct popcorn_ioc_sync *u);
+void dsm_sync_close(struct dsm_region *r, struct file *file);
 
 /* -------------------------------------------------------------- dsm_msg.c */
 
 int dsm_msg_init(void);
 void dsm_msg_exit(void);
-void dsm_run_begin(struct dsm_run *run, struct dsm_region *r, struct dsm_page *pg, u32 index);
-void dsm_take(struct dsm_run *run, u8 todo);
-void dsm_run(struct dsm_run *run);
-bool dsm_first(struct dsm_region *r, struct dsm_page *pg, struct dsm_dir *dir, u32 index,
-	       struct popcorn_frame *f);
-struct dsm_req *dsm_req_new(struct dsm_region *r, u32 index);
-void dsm_req_put(struct dsm_req *req);
+void dsm_ask_done(struct popcorn_done *d);
 void dsm_req_send(struct dsm_req *req, unsigned int flags);
 void dsm_home_dead(struct dsm_region *r, u16 node);
 void dsm_end(struct dsm_region *r);
-u32 dsm_drop_all(struct dsm_region *r);
+u32 dsm_drop(struct dsm_region *r, u32 first, u32 n);
 void dsm_fast_work(struct kthread_work *work);
 void dsm_slow_work(struct work_struct *work);
 void dsm_dones_work(struct work_struct *work);
-enum hrtimer_restart dsm_timer(struct hrtimer *t);
 
 #endif

@@ -8,6 +8,7 @@
 #include <linux/module.h>
 #include <linux/mount.h>
 #include <linux/pseudo_fs.h>
+#include <linux/sched/signal.h>
 #include <linux/uaccess.h>
 
 #include "dsm.h"
@@ -128,6 +129,49 @@ static long ioc_stat(struct dsm_region *r, void __user *arg)
 	return copy_to_user(arg, &u, sizeof(u)) ? -EFAULT : 0;
 }
 
+static long ioc_sync(struct dsm_region *r, struct file *file, unsigned int cmd, void __user *arg)
+{
+	struct popcorn_ioc_sync u;
+
+	if (copy_from_user(&u, arg, sizeof(u)))
+		return -EFAULT;
+	if (cmd == POPCORN_IOC_UNLOCK)
+		return dsm_sync_unlock(r, file, &u);
+	return dsm_sync_wait(r, file, cmd == POPCORN_IOC_LOCK ? PD_T_LOCK : PD_T_BARRIER, &u);
+}
+
+static long ioc_advise(struct dsm_region *r, void __user *arg)
+{
+	struct popcorn_ioc_advise u;
+	u64 size = (u64)r->pages << PAGE_SHIFT;
+	u32 i, first, n;
+	int e = 0;
+
+	if (copy_from_user(&u, arg, sizeof(u)))
+		return -EFAULT;
+	if (u.offset > size || u.bytes > size - u.offset || u.zero)
+		return -EINVAL;
+	first = u.offset >> PAGE_SHIFT;
+	n = DIV_ROUND_UP_ULL(u.offset + u.bytes, PAGE_SIZE) - first;
+	switch (u.advice) {
+	case POPCORN_ADVISE_WILLNEED:
+		for (i = first; i < first + n && !e; i++) {
+			e = fatal_signal_pending(current) ? -EINTR : dsm_ahead(r, i);
+			cond_resched();
+		}
+		return e;
+	case POPCORN_ADVISE_DONTNEED:
+		if (!dsm_home(r))
+			dsm_drop(r, first, n);
+		return 0;
+	case POPCORN_ADVISE_SEQUENTIAL:
+	case POPCORN_ADVISE_NORMAL:
+	case POPCORN_ADVISE_RANDOM:
+		return 0;
+	}
+	return -EINVAL;
+}
+
 static long dev_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	struct dsm_region *r = smp_load_acquire(&file->private_data);
@@ -145,6 +189,12 @@ static long dev_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	switch (cmd) {
 	case POPCORN_IOC_STAT:
 		return ioc_stat(r, p);
+	case POPCORN_IOC_ADVISE:
+		return ioc_advise(r, p);
+	case POPCORN_IOC_LOCK:
+	case POPCORN_IOC_UNLOCK:
+	case POPCORN_IOC_BARRIER:
+		return ioc_sync(r, file, cmd, p);
 	}
 	return -ENOTTY;
 }
@@ -157,8 +207,12 @@ static int dev_open(struct inode *inode, struct file *file)
 
 static int dev_release(struct inode *inode, struct file *file)
 {
-	if (file->private_data)
-		dsm_region_close(file->private_data);
+	struct dsm_region *r = file->private_data;
+
+	if (r) {
+		dsm_sync_close(r, file);
+		dsm_region_close(r);
+	}
 	return 0;
 }
 
@@ -169,6 +223,7 @@ static const struct file_operations fops = {
 	.unlocked_ioctl = dev_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,
 	.mmap = dsm_mmap,
+	.fsync = noop_fsync,	/* for msync(): there is nothing to write back */
 	.llseek = noop_llseek,
 };
 

@@ -144,7 +144,7 @@ static int dsm_wait(struct dsm_region *r, struct dsm_page *pg, struct dsm_req *r
 	e = wait_event_killable(req->wait, READ_ONCE(req->over));
 	e = e ? -EINTR : req->status;
 	dsm_req_put(req);
-	return e;
+	return e == -EAGAIN ? 0 : e; /* it was somebody's ahead of need */
 }
 
 /**
@@ -166,6 +166,48 @@ int dsm_bring(struct dsm_region *r, u32 index)
 	if (req)
 		dsm_req_put(req);
 	return e;
+}
+
+/**
+ * dsm_ahead - fetch a page to read before it is needed
+ * @r:     region
+ * @index: page
+ *
+ * Process context; waits, killable, for room to send, but not for the page.
+ * Return: 0 or -errno.
+ */
+int dsm_ahead(struct dsm_region *r, u32 index)
+{
+	struct dsm_page *pg = dsm_page_make(r, index);
+	struct dsm_req *req;
+	struct dsm_run run;
+
+	if (!pg)
+		return -ENOMEM;
+	if (READ_ONCE(pg->p.state) != PD_I || READ_ONCE(pg->req) ||
+	    (dsm_home(r) && dsm_dir(r, index)->d.state == PD_I))
+		return 0;
+	req = dsm_req_new(r, index);
+	if (!req)
+		return -ENOMEM;
+	dsm_run_begin(&run, r, pg, index);
+	spin_lock_bh(dsm_lock(r, index));
+	if (!r->over && !r->paused && !pg->req) {
+		pg->req = req;
+		if (pd_ahead(&r->cfg, &pg->p, &run.out)) {
+			pg->req = NULL;
+		} else {
+			refcount_inc(&req->ref);
+			dsm_take(&run, 0);
+			atomic64_inc(&r->stat.ahead);
+		}
+	}
+	spin_unlock_bh(dsm_lock(r, index));
+	dsm_run(&run);
+	if (req->unsent && xchg(&req->unsent, false))
+		dsm_req_send(req, 0);
+	dsm_req_put(req);
+	return 0;
 }
 
 /* ---------------------------------------------------------------- mapping */

@@ -8,7 +8,10 @@
 #include <linux/hashtable.h>
 #include <linux/module.h>
 #include <linux/pagemap.h>
+#include <linux/proc_fs.h>
 #include <linux/random.h>
+#include <linux/seq_file.h>
+#include <linux/shrinker.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 
@@ -44,9 +47,42 @@ struct popcorn_frame *dsm_frame_alloc(gfp_t gfp)
 	return popcorn_frame_alloc(gfp);
 }
 
+static LLIST_HEAD(busy_frames);		/* by page->lru, which nobody else uses */
+
+static struct llist_node *busy_node(struct popcorn_frame *f)
+{
+	return (struct llist_node *)&f->page->lru;
+}
+
+static void busy_work(struct work_struct *work)
+{
+	struct llist_node *n = llist_del_all(&busy_frames), *next;
+
+	for (; n; n = next) {
+		next = n->next;
+		dsm_frame_free(popcorn_page_frame(container_of((struct list_head *)n, struct page,
+							       lru)));
+	}
+}
+static DECLARE_DELAYED_WORK(busy, busy_work);
+
+/**
+ * dsm_frame_free - give a page's frame back
+ * @f: frame that is mapped nowhere, or NULL
+ *
+ * Any context. Somebody may look at the page in passing, as get_user_pages_fast() does
+ * before it finds that the PTE has gone: then it is given back a little later.
+ */
 void dsm_frame_free(struct popcorn_frame *f)
 {
-	popcorn_frame_free(f);
+	if (!f)
+		return;
+	if (likely(page_count(f->page) == 1)) {
+		popcorn_frame_free(f);
+		return;
+	}
+	llist_add(busy_node(f), &busy_frames);
+	queue_delayed_work(dsm_wq, &busy, 1);
 }
 
 void dsm_resident(struct dsm_region *r, int n)
@@ -113,6 +149,7 @@ static void region_free(struct work_struct *work)
 		kvfree(r->chunk[i]);
 	kvfree(r->chunk);
 	kvfree(r->data);
+	dsm_sync_free(r);
 	dsm_inode_put(r->inode);
 	popcorn_node_put(r->node);
 	kvfree_rcu(r, rcu);
@@ -247,6 +284,7 @@ static void region_end(struct work_struct *work)
 	struct dsm_region *r = container_of(work, struct dsm_region, end);
 
 	wake_up_all(&r->wait);
+	wake_up_all(&r->sync_wait);
 	unmap_all(r);
 	dsm_end(r);
 	wake_up_all(&r->wait);
@@ -283,7 +321,7 @@ static void region_leave(struct work_struct *work)
 	struct pd_msg m = { .region = cpu_to_le32(r->id), .gen = cpu_to_le32(r->gen) };
 	bool left = false;
 
-	if (!r->over && r->leaving && dsm_drop_all(r)) {
+	if (!r->over && r->leaving && dsm_drop(r, 0, r->pages)) {
 		queue_delayed_work(dsm_wq, &r->leave, msecs_to_jiffies(LEAVE_MS));
 		return;
 	}
@@ -370,6 +408,7 @@ static struct dsm_region *region_new(struct popcorn_node *node, const struct pd_
 	INIT_DELAYED_WORK(&r->leave, region_leave);
 	INIT_DELAYED_WORK(&r->free, region_free);
 	mutex_init(&r->data_mutex);
+	dsm_sync_init(r);
 	i_size_write(r->inode, (loff_t)pages << PAGE_SHIFT);
 	__module_get(THIS_MODULE);
 	spin_lock_bh(&regions_lock);
@@ -686,6 +725,116 @@ static int event(struct notifier_block *nb, unsigned long what, void *ev)
 
 static struct notifier_block events = { .notifier_call = event };
 
+/* -------------------------------------------------------------- the shrinker */
+
+static atomic_long_t to_drop;
+static struct dsm_region *shrunk;	/* where the last round ended, to compare only */
+
+/* Copies that the home has as well are given up, in turns by region. */
+static void shrink_region(struct dsm_region *r, void *arg)
+{
+	long n = atomic_long_read(&to_drop);
+	u32 before = atomic_read(&r->resident);
+
+	if (n <= 0 || dsm_home(r) || r->over || !before || r == shrunk)
+		return;
+	dsm_drop(r, 0, r->pages);
+	atomic_long_sub(before - min_t(u32, before, atomic_read(&r->resident)), &to_drop);
+	shrunk = r;
+}
+
+static void shrink_work(struct work_struct *work)
+{
+	for_each_region(shrink_region, NULL);
+	shrunk = NULL;
+	atomic_long_set(&to_drop, 0);
+}
+static DECLARE_WORK(shrink, shrink_work);
+
+static unsigned long shrink_count(struct shrinker *s, struct shrink_control *sc)
+{
+	struct dsm_region *r;
+	unsigned long n = 0;
+	u32 i;
+
+	rcu_read_lock();
+	hash_for_each_rcu(regions, i, r, hash)
+		if (!dsm_home(r))
+			n += atomic_read(&r->resident);
+	rcu_read_unlock();
+	return n ?: SHRINK_EMPTY;
+}
+
+/* Giving up may need messages, so it is left to a work: nothing is free when this returns. */
+static unsigned long shrink_scan(struct shrinker *s, struct shrink_control *sc)
+{
+	atomic_long_add(sc->nr_to_scan, &to_drop);
+	queue_work(dsm_wq, &shrink);
+	return SHRINK_STOP;
+}
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
+static struct shrinker shrinker = {
+	.count_objects = shrink_count,
+	.scan_objects = shrink_scan,
+	.seeks = DEFAULT_SEEKS,
+};
+
+static int shrink_init(void)
+{
+	return register_shrinker(&shrinker, "popcorn-dsm");
+}
+
+static void shrink_exit(void)
+{
+	unregister_shrinker(&shrinker);
+	cancel_work_sync(&shrink);
+}
+#else
+static struct shrinker *shrinker;
+
+static int shrink_init(void)
+{
+	shrinker = shrinker_alloc(0, "popcorn-dsm");
+	if (!shrinker)
+		return -ENOMEM;
+	shrinker->count_objects = shrink_count;
+	shrinker->scan_objects = shrink_scan;
+	shrinker_register(shrinker);
+	return 0;
+}
+
+static void shrink_exit(void)
+{
+	shrinker_free(shrinker);
+	cancel_work_sync(&shrink);
+}
+#endif
+
+/* -------------------------------------------------------------------- /proc */
+
+static void region_show(struct dsm_region *r, void *arg)
+{
+	const struct dsm_stat *s = &r->stat;
+	const char *state = r->over ? "over" : r->leaving ? "leaving" : r->paused ? "paused" : "up";
+
+	seq_printf(arg, "%10u %5u %5u %-7s %10u %10u %6u %018llx %12lld %12lld %12lld %12lld %8lld\n",
+		   r->id, r->cfg.self, r->cfg.home, state, r->pages, atomic_read(&r->resident),
+		   r->files, r->members, atomic64_read(&s->faults_local),
+		   atomic64_read(&s->faults_read),
+		   atomic64_read(&s->faults_write) + atomic64_read(&s->faults_upgrade),
+		   atomic64_read(&s->invalidated), atomic64_read(&s->lost));
+}
+
+static int regions_show(struct seq_file *m, void *v)
+{
+	seq_printf(m, "# %8s %5s %5s %-7s %10s %10s %6s %18s %12s %12s %12s %12s %8s\n", "region",
+		   "node", "home", "state", "pages", "resident", "opened", "members", "local",
+		   "read", "write", "invalidated", "lost");
+	for_each_region(region_show, m);
+	return 0;
+}
+
 /* ----------------------------------------------------------- init and exit */
 
 int dsm_init(void)
@@ -701,18 +850,33 @@ int dsm_init(void)
 		goto wq;
 	}
 	sched_set_fifo_low(dsm_worker->task);
-	e = dsm_msg_init();
+	e = dsm_act_init();
 	if (e)
 		goto worker;
+	e = dsm_msg_init();
+	if (e)
+		goto act;
 	e = popcorn_events_register(&events);
 	if (e)
 		goto msg;
+	e = -ENOMEM;
+	if (!proc_create_single("popcorn_regions", 0444, NULL, regions_show))
+		goto events;
+	e = shrink_init();
+	if (e)
+		goto proc;
 	e = dsm_dev_init();
 	if (!e)
 		return 0;
+	shrink_exit();
+proc:
+	remove_proc_subtree("popcorn_regions", NULL);
+events:
 	popcorn_events_unregister(&events);
 msg:
 	dsm_msg_exit();
+act:
+	dsm_act_exit();
 worker:
 	kthread_destroy_worker(dsm_worker);
 wq:
@@ -724,9 +888,15 @@ wq:
 void dsm_exit(void)
 {
 	dsm_dev_exit();
+	shrink_exit();
+	remove_proc_subtree("popcorn_regions", NULL);
 	popcorn_events_unregister(&events);
 	dsm_msg_exit();
+	while (!llist_empty(&busy_frames))
+		flush_delayed_work(&busy);
+	cancel_delayed_work_sync(&busy);
 	kthread_destroy_worker(dsm_worker);
 	destroy_workqueue(dsm_wq);
+	dsm_act_exit();
 	rcu_barrier();
 }

@@ -8,6 +8,7 @@
  * NODE is this node's id, HOME that which makes the region ID of PAGES pages. Prints a
  * line for what was checked; status 0: all was right.
  */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -20,6 +21,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -33,7 +36,7 @@ static size_t page;
 
 #define die(...) do { fprintf(stderr, "dsmtest: " __VA_ARGS__); \
 		      fprintf(stderr, " (%s)\n", strerror(errno)); exit(1); } while (0)
-#define want(cond) do { if (!(cond)) die("line %d: not " #cond, __LINE__); } while (0)
+#define want(cond) do { if (!(cond)) die("line %d: not %s", __LINE__, #cond); } while (0)
 
 static uint64_t now_ms(void)
 {
@@ -209,6 +212,240 @@ static void t_message(void)
 	}
 }
 
+static void sync_do(unsigned long what, unsigned int number, unsigned int count)
+{
+	struct popcorn_ioc_sync u = { .number = number, .count = count, .timeout_ms = LIMIT * 1000 };
+
+	if (ioctl(fd, what, &u))
+		die("sync %lx of %u", what, number);
+}
+
+/* NODES ROUNDS: a counter that is no atomic, under a lock; barriers around it. */
+static void t_lock(void)
+{
+	volatile uint32_t *count = (void *)word(1, 0);
+	struct popcorn_ioc_sync u = { .number = 7 };
+	unsigned int i;
+
+	want(ioctl(fd, POPCORN_IOC_UNLOCK, &u) && errno == EPERM);
+	sync_do(POPCORN_IOC_BARRIER, 3, arg[0]);
+	for (i = 0; i < arg[1]; i++) {
+		sync_do(POPCORN_IOC_LOCK, 7, 0);
+		(*count)++;
+		sync_do(POPCORN_IOC_UNLOCK, 7, 0);
+	}
+	sync_do(POPCORN_IOC_BARRIER, 3, arg[0]);
+	want(*count == arg[0] * arg[1]);
+	for (i = 0; i < arg[1]; i++)
+		sync_do(POPCORN_IOC_BARRIER, 4, arg[0]);
+	u.number = POPCORN_SYNC_MAX;
+	want(ioctl(fd, POPCORN_IOC_LOCK, &u) && errno == EINVAL);
+	if (node == home) {
+		sync_do(POPCORN_IOC_LOCK, 8, 0);
+		sync_do(POPCORN_IOC_BARRIER, 5, arg[0]);
+	} else {
+		sync_do(POPCORN_IOC_BARRIER, 5, arg[0]);
+		u.number = 8;
+		u.timeout_ms = 50;
+		want(ioctl(fd, POPCORN_IOC_LOCK, &u) && errno == ETIMEDOUT);
+	}
+	sync_do(POPCORN_IOC_BARRIER, 5, arg[0]);
+}
+
+/* NODES ROUNDS: read, write, O_DIRECT, futex, process_vm_readv, ... on memory of both. */
+static void t_syscalls(void)
+{
+	unsigned int i, k;
+	char *own = mem + (8 + 8 * node) * page, *other = mem + (8 + 8 * (1 - node)) * page;
+	char path[] = "/tmp/dsmtestXXXXXX", *priv = malloc(8 * page);
+	struct iovec l, r;
+	int pipes[2], f;
+
+	f = mkstemp(path);
+	want(f >= 0 && !pipe(pipes));
+	for (i = 0; i < arg[1]; i++) {
+		memset(own, node * 16 + i % 16, 8 * page);
+		sync_do(POPCORN_IOC_BARRIER, 1, arg[0]);
+		/* From the other's memory into a file, from there into ours. */
+		want(pwrite(f, other, 8 * page, 0) == (ssize_t)(8 * page));
+		sync_do(POPCORN_IOC_BARRIER, 1, arg[0]);
+		want(pread(f, own, 8 * page, 0) == (ssize_t)(8 * page));
+		for (k = 0; k < 8 * page; k++)
+			want(own[k] == (char)((1 - node) * 16 + i % 16));
+		/* A pipe, less than a page and not aligned. */
+		want(write(pipes[1], own + 100, 1000) == 1000);
+		want(read(pipes[0], own + page - 500, 1000) == 1000);
+		/* Another process reads and writes it. */
+		l = (struct iovec){ priv, 8 * page };
+		r = (struct iovec){ other, 8 * page };
+		want(process_vm_readv(getpid(), &l, 1, &r, 1, 0) == (ssize_t)(8 * page));
+		sync_do(POPCORN_IOC_BARRIER, 1, arg[0]);
+		memset(priv, 99, 8 * page);
+		r.iov_base = own;
+		want(process_vm_writev(getpid(), &l, 1, &r, 1, 0) == (ssize_t)(8 * page));
+		want(!memcmp(own, priv, 8 * page));
+		sync_do(POPCORN_IOC_BARRIER, 1, arg[0]);
+		want(!memcmp(other, priv, 8 * page));
+		/* mprotect there and back must not let a write past the protocol. */
+		want(!mprotect(own, 8 * page, PROT_READ));
+		want(!mprotect(own, 8 * page, PROT_READ | PROT_WRITE));
+		sync_do(POPCORN_IOC_BARRIER, 1, arg[0]);
+	}
+	unlink(path);
+}
+
+/* NODES ROUNDS: O_DIRECT writes and reads of a disk, while others want the pages. */
+static void t_direct(void)
+{
+	const char *disk = getenv("DSMTEST_DISK");
+	char *buf = mem + 8 * page;
+	unsigned int i, k;
+	int f;
+
+	sync_do(POPCORN_IOC_BARRIER, 1, arg[0]);
+	if (node == home) {
+		f = open(disk, O_RDWR | O_DIRECT);
+		want(f >= 0);
+		for (i = 0; i < arg[1]; i++) {
+			memset(buf, i, 4 * page);
+			want(pwrite(f, buf, 4 * page, 0) == (ssize_t)(4 * page));
+			memset(buf, 255, 4 * page);
+			want(pread(f, buf, 4 * page, 0) == (ssize_t)(4 * page));
+			for (k = 0; k < 4 * page; k++)
+				want(buf[k] == (char)i);
+			atomic_store(word(1, 0), i + 1);
+		}
+		atomic_store(word(1, 4), 1);
+	} else {
+		while (!atomic_load(word(1, 4)))
+			for (k = 0; k < 4; k++)
+				atomic_load(word(8 + k, 4 * (k % 4)));
+	}
+	sync_do(POPCORN_IOC_BARRIER, 1, arg[0]);
+}
+
+/* What is wrong is refused, what is odd is survived. */
+static void t_wrong(void)
+{
+	struct popcorn_ioc_region r = { .id = 77, .node = node, .home = home };
+	struct popcorn_ioc_advise a = { .offset = 1ull << 60, .bytes = 1, .advice = 1 };
+	int g = open("/dev/popcorn", O_RDWR), status;
+	char *half;
+	pid_t child;
+
+	want(ioctl(fd, POPCORN_IOC_CREATE, &r) && errno == EBUSY);
+	want(ioctl(g, POPCORN_IOC_CREATE, &r) && errno == EINVAL);
+	r.bytes = ~0ull;
+	want(ioctl(g, POPCORN_IOC_CREATE, &r) && errno == EINVAL);
+	r.bytes = page;
+	r.perm = 07777;
+	want(ioctl(g, POPCORN_IOC_CREATE, &r) && errno == EINVAL);
+	r.perm = 0;
+	r.node = 1000;
+	want(ioctl(g, POPCORN_IOC_CREATE, &r) && errno == ENODEV);
+	r.node = node;
+	want(ioctl(g, POPCORN_IOC_ATTACH, &r) && errno == ENOENT);
+	r.home = 63;
+	want(ioctl(g, POPCORN_IOC_ATTACH, &r) && errno == EINVAL);
+	want(ioctl(g, POPCORN_IOC_STAT, &a) && errno == ENXIO);
+	want(ioctl(g, 0x1234, &a) && errno == ENXIO);
+	want(ioctl(fd, 0x1234, &a) && errno == ENOTTY);
+	want(ioctl(fd, POPCORN_IOC_CREATE, (void *)8) && errno == EBUSY);
+	want(ioctl(g, POPCORN_IOC_CREATE, (void *)8) && errno == EFAULT);
+	want(ioctl(fd, POPCORN_IOC_ADVISE, &a) && errno == EINVAL);
+	want(mmap(NULL, page, PROT_READ, MAP_SHARED, g, 0) == MAP_FAILED && errno == ENXIO);
+	want(mmap(NULL, page, PROT_READ, MAP_PRIVATE, fd, 0) == MAP_FAILED && errno == EINVAL);
+	want(mmap(NULL, page, PROT_READ, MAP_SHARED, fd, 1ull << 40) == MAP_FAILED);
+	/* Half of it unmapped, the rest moved, mapped twice. */
+	half = mmap(NULL, 4 * page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	want(half != MAP_FAILED);
+	half[0] = 5;
+	half[3 * page] = 6;
+	want(mem[0] == 5 && mem[3 * page] == 6);
+	want(!munmap(half + page, page));
+	want(half[0] == 5 && half[3 * page] == 6);
+	half = mremap(half, page, page, MREMAP_MAYMOVE);
+	want(half != MAP_FAILED && half[0] == 5);
+	want(mremap(half, page, 2 * page, MREMAP_MAYMOVE) == MAP_FAILED);
+	want(!madvise(mem, 4 * page, MADV_DONTNEED) && mem[3 * page] == 6);
+	want(!msync(mem, page, MS_SYNC));
+	/* A child has no mapping, but the file. */
+	child = fork();
+	if (!child) {
+		char c[1];
+
+		want(mincore(mem, page, (void *)c) && errno == ENOMEM);
+		half = mmap(NULL, page, PROT_READ, MAP_SHARED, fd, 3 * page);
+		_exit(half != MAP_FAILED && half[0] == 6 ? 0 : 1);
+	}
+	want(waitpid(child, &status, 0) == child && status == 0);
+	/* Core of a process that has it mapped. */
+	child = fork();
+	if (!child) {
+		mmap(NULL, page, PROT_READ, MAP_SHARED, fd, 3 * page);
+		abort();
+	}
+	want(waitpid(child, &status, 0) == child && WIFSIGNALED(status));
+	close(g);
+}
+
+static sigjmp_buf jump;
+static void *lost_at;
+
+static void on_bus(int sig, siginfo_t *si, void *c)
+{
+	(void)sig, (void)c;
+	lost_at = si->si_addr;
+	siglongjmp(jump, 1);
+}
+
+/* PAGES: node 1 writes some, then waits to be killed; node 0 finds them lost, others not. */
+static void t_death(void)
+{
+	struct sigaction sa = { .sa_sigaction = on_bus, .sa_flags = SA_SIGINFO | SA_NODEFER };
+	volatile unsigned int i, lost = 0;
+
+	if (node == 1) {
+		until(word(0, 0), 1);
+		for (i = 0; i < arg[0]; i++)
+			atomic_store(word(1 + i, 0), i);
+		atomic_store(word(0, 4), 1);
+		for (;;)
+			pause();
+	}
+	for (i = 0; i < arg[0]; i++)
+		atomic_store(word(100 + i, 0), i);
+	atomic_store(word(0, 0), 1);
+	until(word(0, 4), 1);
+	printf("written\n");
+	fflush(stdout);
+	sigaction(SIGBUS, &sa, NULL);
+	while (!lost) {		/* until the node is dead these come from it: don't read the first */
+		for (i = 1; i < arg[0]; i++)
+			if (!sigsetjmp(jump, 1))
+				atomic_store(word(200, 0), atomic_load(word(1 + i, 0)));
+			else {
+				want(lost_at == (void *)word(1 + i, 0));
+				lost++;
+			}
+		if (!lost)
+			break;
+	}
+	printf("lost %u\n", lost);
+	for (i = 0; i < arg[0]; i++)
+		want(atomic_load(word(100 + i, 0)) == i);
+}
+
+/* Write a page, and wait for ever for one that nobody gives: to be killed. */
+static void t_touch(void)
+{
+	atomic_fetch_add(word(arg[0], 0), 1);
+	printf("touched\n");
+	fflush(stdout);
+	for (;;)
+		pause();
+}
+
 static const struct {
 	const char *name;
 	void (*run)(void);
@@ -218,6 +455,12 @@ static const struct {
 	{ "false_sharing", t_false_sharing },
 	{ "peterson", t_peterson },
 	{ "message", t_message },
+	{ "lock", t_lock },
+	{ "syscalls", t_syscalls },
+	{ "direct", t_direct },
+	{ "wrong", t_wrong },
+	{ "death", t_death },
+	{ "touch", t_touch },
 };
 
 int main(int argc, char **argv)
