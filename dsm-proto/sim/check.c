@@ -23,7 +23,7 @@ static void check_dir(struct region *rg, u32 page)
 		return;
 	if (d->flags & PD_D_LOST) {
 		if (!pp->died)
-			sim_fail(s, "page %u is lost, and nobody died who had it", page);
+			sim_fail(s, "page %u is lost, and nobody died who had the only copy", page);
 		for (i = 0; i < rg->n; i++)
 			if (!rg->node[i].dead && rg->node[i].pg[page].p.state)
 				sim_fail(s, "page %u is lost, but node %u has it", page, i);
@@ -34,7 +34,7 @@ static void check_dir(struct region *rg, u32 page)
 	if (d->sharers & 1ull << rg->home && !rg->node[rg->home].pg[page].p.state)
 		sim_fail(s, "the home is listed for page %u and hasn't got it", page);
 	if (d->flags & PD_D_DOUBT) {
-		if (!pp->died)
+		if (!pp->doubt)
 			sim_fail(s, "page %u is in doubt, and nobody died", page);
 		return;
 	}

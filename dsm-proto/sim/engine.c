@@ -217,6 +217,8 @@ void eng_drop(struct region *rg, u16 node, u32 page)
 	if (rg->s->cfg.bug == BUG_SILENT_SUPPLIER)
 		g->p.flags &= ~PD_P_OWNER;
 	NODE_CALL(rg, node, page, C_DROP, pd_drop(c, &g->p, &acts));
+	if (g->p.doing == PD_DROPS && rg->page[page].doubt)
+		rg->page[page].died = true;	/* it didn't know that it was the last one */
 	act_all(rg, node, page, &acts);
 }
 
@@ -322,6 +324,11 @@ static void act(struct region *rg, u16 node, u32 page, const struct pd_act *a, u
 		if (pp->fwd)
 			sim_fail(s, "page %u: two suppliers at a time", page);
 		pp->fwd |= 1ull << a->to;
+		if (a->to == a->node)
+			sim_fail(s, "node %u is to give page %u to itself", a->to, page);
+		/* Until the home knows of a death it gives the page to the dead, or drops the rest. */
+		if (a->flags & PD_F_WRITE && (rg->node[a->to].dead || rg->node[a->node].dead))
+			pp->died = true;
 		m.type = a->node == rg->home ? M_FETCH : M_FWD;
 		send(rg, m);
 		break;
@@ -329,6 +336,8 @@ static void act(struct region *rg, u16 node, u32 page, const struct pd_act *a, u
 		if (pp->inv)
 			sim_fail(s, "page %u is invalidated while it is invalidated", page);
 		pp->inv = a->mask;
+		if (rg->node[a->node].dead)
+			pp->died = true;
 		for (i = 0; i < PD_NODES; i++) {
 			if (!(a->mask & 1ull << i))
 				continue;
@@ -549,7 +558,7 @@ static void sent(struct region *rg, const struct msg *m)
 		sim_fail(rg->s, "node %u answers a FWD for page %u that it hasn't got", m->from,
 			 m->page);
 	pp->fwd &= ~(1ull << m->from);
-	if (m->status && !(pp->dir.flags & PD_D_DOUBT) && !pp->died)
+	if (m->status && !(pp->dir.flags & PD_D_DOUBT) && !pp->doubt)
 		sim_fail(rg->s, "node %u should have page %u, and hasn't", m->from, m->page);
 	if (m->data && data_first && data_came(rg, rg->home, m))
 		sim_fail(rg->s, "the home doesn't want page %u that it fetched", m->page);

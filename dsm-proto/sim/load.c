@@ -230,7 +230,7 @@ void load_step(struct thread *t)
 		again(t, sim_below(s, 300));
 	} else if (r == -EIO) {
 		if (!rg->page[t->page].died)
-			sim_fail(s, "page %u is lost, and nobody died who had it", t->page);
+			sim_fail(s, "page %u is lost, and nobody died who had the only copy", t->page);
 		s->lost++;
 		t->tries = 0;
 		over(t);

@@ -106,10 +106,22 @@ static void crash(struct region *rg, u16 node)
 	s->deaths++;
 	for (p = 0; p < rg->pages; p++) {
 		const struct pd_page *g = &rg->node[node].pg[p].p;
-		const struct pd_txn *x = rg->page[p].now;
+		struct page *pp = &rg->page[p];
+		const struct pd_txn *x = pp->now;
 
-		if (g->state || g->want || (x && (x->node == node || x->from == node)))
-			rg->page[p].died = true;
+		if (!g->state && !g->want && !(x && (x->node == node || x->from == node)))
+			continue;
+		pp->doubt = true;
+		/* A copy that nobody is about to drop survives. */
+		for (i = 0; i < rg->n; i++) {
+			const struct pd_page *o = &rg->node[i].pg[p].p;
+
+			if (!rg->node[i].dead && o->state &&
+			    (o->doing == PD_IDLE || o->doing == PD_SHARES))
+				break;
+		}
+		if (i == rg->n || (x && x->steps & PD_X_INVS))
+			pp->died = true;
 	}
 	for (i = 0; i < rg->n; i++) {
 		struct event *e;

@@ -136,7 +136,8 @@ struct page {
 	struct pd_dir dir;
 	struct pd_txn *now;
 	u64 latest;		/* what was written last */
-	bool died;		/* a copy did, or data on their way */
+	bool doubt;		/* a copy died, or data on their way */
+	bool died;		/* and there may be no other one */
 	u64 inv;		/* nodes that owe an ack */
 	u64 fwd;		/* and an answer to a FWD */
 	struct lin_op *ops;
