@@ -28,7 +28,10 @@
  *
  * Context. The caller serialises calls about one page of a region at one node (a page's
  * lock), carries out the actions that a call returns in their order, and calls back
- * as they say. A message to the own node is carried out by calling its receiver.
+ * as they say. A message to the own node is carried out by calling its receiver, at once
+ * or after the rest of the actions. What a PUT asks of the home is pd_ahead() there: the
+ * home's copy takes the place of the one that is to go. A request's frame that no page came
+ * into is the caller's again when the request ends.
  * Nothing here blocks or allocates; what has to wait waits in memory that the caller
  * gave with the request.
  */
@@ -314,7 +317,9 @@ struct pd_txn *pd_home_done(const struct pd_cfg *c, struct pd_home *h, u16 node,
 
 /**
  * pd_home_dead - @node is dead, or has left
- * To be called for every page. Queued transactions of it are taken out.
+ * To be called for every page. Queued transactions of it are taken out. A page that is idle
+ * and PD_D_DOUBT afterwards should be fetched by pd_ahead(): who has the last copy doesn't
+ * know it, and may drop it.
  * Return: the transactions that ended, chained, the caller's again. Their cookies are
  * answered by nobody.
  */

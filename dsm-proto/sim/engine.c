@@ -659,5 +659,7 @@ void eng_notice(struct region *rg, u16 node, u16 dead)
 		x = HOME_CALL(rg, p, C_DEAD, pd_home_dead(c, &h, dead, &acts));
 		act_all(rg, node, p, &acts);
 		ended(rg, x);
+		if (!pp->now && pp->dir.flags & PD_D_DOUBT && one_in(rg->s, 2))
+			eng_ahead(rg, node, p);
 	}
 }
