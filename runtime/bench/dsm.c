@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * popcorn-bench-dsm: what shared memory costs between user-mode nodes of this machine.
+ * popcorn-bench-dsm: what shared memory costs, between user-mode nodes of this machine or
+ * those of popcorn.ko.
  *
- * Every row is measured in rounds, each after a round of its floor (the bare exchange
+ * In user mode every row is measured in rounds, each after a round of its floor (the bare exchange
  * over the same wire, without this project's code), by new processes: a machine that
- * changes its pace hits both. Node 0 is the home, node 1 measures.
+ * changes its pace hits both. Kernel mode has its floors in modules: microbench/run has
+ * both. Node 0 is the home, node 1 measures.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -37,17 +39,21 @@
 #define HEAD		64	/* bytes of a bare message */
 #define ROUND_S		60	/* a round that takes longer has failed */
 
-enum wire { SHM, TCP };
+enum wire { SHM, TCP, KERNEL };
+
+static const char *const wire_name[] = { "shm", "tcp", "kernel" };
 
 static struct {
 	const char *row;
 	unsigned int nodes;
 	unsigned int rounds;
-	int wire;		/* -1: both */
+	int wire;		/* -1: both of user mode */
+	int self;		/* kernel: only this node, the others are elsewhere; -1: all */
+	unsigned int pause;	/* microseconds before each timed access */
 	bool sigbus;
 	bool block;
 	bool json;
-} opt = { .nodes = 2, .rounds = 5, .wire = -1 };
+} opt = { .nodes = 2, .rounds = 5, .wire = -1, .self = -1 };
 
 /* What a round's processes tell their parent. */
 static struct results {
@@ -230,6 +236,8 @@ static void touch_all(bool write, bool timed)
 	shuffle(order, SAMPLES);
 	for (i = 0; i < SAMPLES; i++) {
 		p = mem + order[i] * PAGE;
+		if (timed && opt.pause)
+			usleep(opt.pause);
 		t = now_us();
 		if (write)
 			*p = 2;
@@ -438,13 +446,15 @@ static void node_main(const struct row *row, enum wire wire, unsigned int node,
 
 	child(node);
 	opt.nodes = nodes;
+	snprintf(spec, sizeof(spec), "kernel:%u", node);
 	snprintf(port, sizeof(port), "%u", 10000 + pid % 20000);
 	setenv("POPCORN_PORT", port, 1);
 	setenv("POPCORN_FAULT", opt.sigbus ? "sigbus" : "thread", 1);
 	/* A third node that spins takes a core from those that are measured. */
 	setenv("POPCORN_SPIN", opt.block ? "0" : "1", 1);
-	at = snprintf(spec, sizeof(spec), "user:%u:%s:", node, wire == TCP ? "tcp" : "shm");
-	for (i = 0; i < nodes; i++)
+	at = wire == KERNEL ? 0 : snprintf(spec, sizeof(spec), "user:%u:%s:", node,
+					   wire_name[wire]);
+	for (i = 0; at && i < nodes; i++)
 		at += snprintf(spec + at, sizeof(spec) - at, "%s127.%u.1.%u", i ? "," : "",
 			       1 + pid / 20000 % 250, i + 1);
 	check("open", popcorn_open(spec, &self));
@@ -462,7 +472,6 @@ static void node_main(const struct row *row, enum wire wire, unsigned int node,
 	if (node)
 		popcorn_detach(region);
 	popcorn_close(self);
-	exit(0);
 }
 
 static void dsm_round(const struct row *row, enum wire wire)
@@ -470,12 +479,18 @@ static void dsm_round(const struct row *row, enum wire wire)
 	unsigned int nodes = row->nodes > opt.nodes ? row->nodes : opt.nodes, i;
 	pid_t pid[NODES_MAX];
 
+	if (opt.self >= 0) {
+		node_main(row, wire, opt.self, nodes);
+		return;
+	}
 	for (i = 0; i < nodes; i++) {
 		pid[i] = fork();
 		if (pid[i] < 0)
 			die("fork: %s", strerror(errno));
-		if (!pid[i])
+		if (!pid[i]) {
 			node_main(row, wire, i, nodes);
+			exit(0);
+		}
 	}
 	wait_children(pid, nodes, 1);
 }
@@ -501,16 +516,19 @@ static void measure(const struct row *row, enum wire wire)
 {
 	double floor[ROUNDS_MAX], ours[ROUNDS_MAX], p99[ROUNDS_MAX], share = 1, least, all;
 	unsigned int i, k;
+	bool floors = row->ask && wire != KERNEL;
 	double f = 0, us, tail;
 
 	for (i = 0; i < opt.rounds; i++) {
-		if (row->ask) {
+		if (floors) {
 			memset(res, 0, sizeof(*res));
 			floor_round(row, wire);
 			floor[i] = quantile(res->us, res->n, 0.5);
 		}
 		memset(res, 0, sizeof(*res));
 		dsm_round(row, wire);
+		if (opt.self >= 0 && opt.self != 1)
+			continue;
 		if (!res->n)
 			die("%s: nothing was measured", row->name);
 		ours[i] = quantile(res->us, res->n, 0.5);
@@ -523,18 +541,21 @@ static void measure(const struct row *row, enum wire wire)
 		}
 		share = least / all < share ? least / all : share;
 	}
+	if (opt.self >= 0 && opt.self != 1)
+		return;
 	us = quantile(ours, opt.rounds, 0.5);
 	tail = quantile(p99, opt.rounds, 0.5);
-	if (row->ask)
+	if (floors)
 		f = quantile(floor, opt.rounds, 0.5);
 	if (opt.json) {
-		printf("{\"suite\": \"dsm\", \"name\": \"%s\", \"engine\": \"user\", "
+		printf("{\"suite\": \"dsm\", \"name\": \"%s\", \"engine\": \"%s\", "
 		       "\"transport\": \"%s\", \"fault\": \"%s\", \"poll\": \"%s\", "
 		       "\"nodes\": %u, \"size\": %u, \"unit\": \"us\", \"median\": %.3f, "
-		       "\"p99\": %.3f", row->name, wire == TCP ? "tcp" : "shm",
-		       opt.sigbus ? "sigbus" : "thread", opt.block ? "block" : "busy",
+		       "\"p99\": %.3f", row->name,
+		       wire == KERNEL ? "kernel" : "user", wire_name[wire],
+		       wire == KERNEL ? "kernel" : opt.sigbus ? "sigbus" : "thread", opt.block ? "block" : "busy",
 		       row->nodes > opt.nodes ? row->nodes : opt.nodes, PAGE, us, tail);
-		if (row->ask)
+		if (floors)
 			printf(", \"floor_name\": \"%s %zu/%zu\", \"floor\": %.3f, "
 			       "\"added\": %.3f, \"ratio\": %.2f",
 			       wire == TCP ? "tcp" : "spin", row->ask, row->answer, f, us - f,
@@ -543,8 +564,8 @@ static void measure(const struct row *row, enum wire wire)
 			printf(", \"share\": %.2f", share);
 		printf("}\n");
 	} else {
-		printf("%-14s %-4s %9.2f %9.2f", row->name, wire == TCP ? "tcp" : "shm", us, tail);
-		if (row->ask)
+		printf("%-14s %-4s %9.2f %9.2f", row->name, wire_name[wire], us, tail);
+		if (floors)
 			printf(" %9.2f %9.2f %7.2f", f, us - f, us / f);
 		else
 			printf(" %9s %9s %7s", "", "", "");
@@ -569,6 +590,9 @@ static const char usage[] =
 "  -f, --fault thread|sigbus  who serves faults (default thread)\n"
 "  -p, --poll busy|block  look for messages, or sleep (default busy)\n"
 "  -R, --rounds N         1 to 100 (default 5)\n"
+"  -k, --kernel N         kernel mode: N nodes of popcorn.ko, here; no floors\n"
+"  -s, --self ID          with -k: only node ID, the others run elsewhere\n"
+"  -P, --pause US         sleep before each timed access, so that nothing is left of the last\n"
 "  -j, --json             one JSON object a line\n";
 
 static void __attribute__((noreturn)) wrong(const char *name, const char *s)
@@ -600,11 +624,12 @@ static void options(int argc, char **argv)
 	static const struct option longs[] = {
 		{ "nodes", 1, NULL, 'n' }, { "wire", 1, NULL, 'w' }, { "row", 1, NULL, 'r' },
 		{ "fault", 1, NULL, 'f' }, { "poll", 1, NULL, 'p' }, { "rounds", 1, NULL, 'R' },
+		{ "kernel", 1, NULL, 'k' }, { "self", 1, NULL, 's' }, { "pause", 1, NULL, 'P' },
 		{ "json", 0, NULL, 'j' }, { "help", 0, NULL, 'h' }, { 0 }
 	};
 	int c;
 
-	while ((c = getopt_long(argc, argv, "n:w:r:f:p:R:jh", longs, NULL)) != -1)
+	while ((c = getopt_long(argc, argv, "n:w:r:f:p:R:k:s:P:jh", longs, NULL)) != -1)
 		switch (c) {
 		case 'n':
 			if (strncmp(optarg, "local:", 6))
@@ -626,6 +651,16 @@ static void options(int argc, char **argv)
 		case 'R':
 			opt.rounds = number("rounds", optarg, 1, ROUNDS_MAX);
 			break;
+		case 'k':
+			opt.nodes = number("kernel", optarg, 2, NODES_MAX);
+			opt.wire = KERNEL;
+			break;
+		case 's':
+			opt.self = number("self", optarg, 0, NODES_MAX - 1);
+			break;
+		case 'P':
+			opt.pause = number("pause", optarg, 0, 1000000);
+			break;
 		case 'j':
 			opt.json = true;
 			break;
@@ -637,6 +672,8 @@ static void options(int argc, char **argv)
 		}
 	if (optind < argc)
 		wrong("row", argv[optind]);
+	if (opt.self >= 0 && (opt.wire != KERNEL || (unsigned int)opt.self >= opt.nodes))
+		die("--self is for --kernel, and one of its nodes");
 }
 
 int main(int argc, char **argv)
@@ -651,11 +688,11 @@ int main(int argc, char **argv)
 	if (res == MAP_FAILED)
 		die("mmap: %s", strerror(errno));
 	if (!opt.json)
-		printf("user mode, %s, faults by %s; microseconds\n%-14s %-4s %9s %9s %9s %9s %7s\n",
-		       opt.block ? "sleeping" : "spinning", opt.sigbus ? "SIGBUS" : "thread",
-		       "row", "wire", "median", "99%", "floor", "added", "ratio");
-	for (wire = SHM; wire <= TCP; wire++) {
-		if (opt.wire >= 0 && opt.wire != wire)
+		printf("%s mode, %s, faults by %s; microseconds\n%-14s %-4s %9s %9s %9s %9s %7s\n",
+		       opt.wire == KERNEL ? "kernel" : "user", opt.block ? "sleeping" : "spinning",
+		       opt.wire == KERNEL ? "kernel" : opt.sigbus ? "SIGBUS" : "thread", "row", "wire", "median", "99%", "floor", "added", "ratio");
+	for (wire = SHM; wire <= KERNEL; wire++) {
+		if (opt.wire >= 0 ? opt.wire != wire : wire == KERNEL)
 			continue;
 		for (row = rows; row < end; row++) {
 			if (opt.row && strcmp(opt.row, row->name))
