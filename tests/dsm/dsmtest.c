@@ -66,8 +66,11 @@ static void until(_Atomic uint32_t *w, uint32_t value)
 static void attach(uint32_t id, uint64_t pages)
 {
 	struct popcorn_ioc_region r = { .id = id, .node = node, .home = home, .perm = 0600 };
+	const char *perm = getenv("DSMTEST_PERM");
 	uint64_t end = now_ms() + 20000;
 
+	if (perm)
+		r.perm = strtoul(perm, NULL, 8);
 	fd = open("/dev/popcorn", O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		die("/dev/popcorn");
@@ -304,7 +307,7 @@ static void t_direct(void)
 
 	sync_do(POPCORN_IOC_BARRIER, 1, arg[0]);
 	if (node == home) {
-		f = open(disk, O_RDWR | O_DIRECT);
+		f = open(disk, O_RDWR | O_CREAT | O_DIRECT, 0600);
 		want(f >= 0);
 		for (i = 0; i < arg[1]; i++) {
 			memset(buf, i, 4 * page);
@@ -436,6 +439,70 @@ static void t_death(void)
 		want(atomic_load(word(100 + i, 0)) == i);
 }
 
+/* Write one page after the other until there is no memory: then SIGBUS, and the rest lives. */
+static void t_fill(void)
+{
+	struct sigaction sa = { .sa_sigaction = on_bus, .sa_flags = SA_SIGINFO | SA_NODEFER };
+	volatile unsigned int i = 0, k;
+
+	sigaction(SIGBUS, &sa, NULL);
+	if (!sigsetjmp(jump, 1))
+		for (i = 0; i < arg[0]; i++)
+			atomic_store(word(i, 8), i);
+	printf("filled %u\n", i);
+	for (k = 0; k < i; k++)
+		want(atomic_load(word(k, 8)) == k);
+}
+
+/* PAGES: nanoseconds of a read fault, a write fault and an upgrade, medians, at node 1. */
+static int cmp(const void *a, const void *b)
+{
+	uint64_t x = *(uint64_t *)a, y = *(uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ull + t.tv_nsec;
+}
+
+static void t_cost(void)
+{
+	static const char *const name[] = { "read_fault", "upgrade", "write_fault", "local" };
+	uint64_t *ns = calloc(arg[0], 8), began;
+	unsigned int i, k;
+
+	for (k = 0; k < 4; k++) {
+		if (node == home && k != 1)
+			for (i = 0; i < arg[0]; i++)
+				atomic_store(word(16 + i, 0), i);
+		sync_do(POPCORN_IOC_BARRIER, 1, 2);
+		usleep(20000);
+		if (node != home || k == 3) {
+			for (i = 0; i < arg[0]; i++) {
+				volatile uint32_t *w = (void *)word(16 + i, 0);
+
+				if (k == 3)
+					w = (void *)word(1000 + 500 * node + i, 0);
+				began = now_ns();
+				if (k == 0)
+					(void)*w;
+				else
+					*w = 1;
+				ns[i] = now_ns() - began;
+			}
+			qsort(ns, arg[0], 8, cmp);
+			printf("%s median %llu min %llu\n", name[k], (long long)ns[arg[0] / 2],
+			       (long long)ns[0]);
+		}
+		sync_do(POPCORN_IOC_BARRIER, 1, 2);
+	}
+}
+
 /* Write a page, and wait for ever for one that nobody gives: to be killed. */
 static void t_touch(void)
 {
@@ -461,6 +528,8 @@ static const struct {
 	{ "wrong", t_wrong },
 	{ "death", t_death },
 	{ "touch", t_touch },
+	{ "fill", t_fill },
+	{ "cost", t_cost },
 };
 
 int main(int argc, char **argv)
@@ -476,6 +545,8 @@ int main(int argc, char **argv)
 	for (k = 6; k < argc && n_arg < 4; k++)
 		arg[n_arg++] = strtoul(argv[k], NULL, 0);
 	alarm(LIMIT * 2);
+	if (getenv("DSMTEST_UID") && setuid(atoi(getenv("DSMTEST_UID"))))
+		die("setuid");
 	attach(strtoul(argv[3], NULL, 0), strtoul(argv[4], NULL, 0));
 	for (i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
 		if (!strcmp(argv[5], tests[i].name)) {
