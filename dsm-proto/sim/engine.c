@@ -238,20 +238,18 @@ void eng_unmapped(struct region *rg, u16 node, u32 page)
 	else if (g->pte == PD_M && rg->s->cfg.bug != BUG_NO_PROTECT)
 		g->pte = PD_S;
 	g->unmap = 0;
-	if (early) {
+	if (early)
 		g->p.doing = PD_DROPS;	/* acknowledged before */
-	}
 	NODE_CALL(rg, node, page, C_UNMAPPED, (pd_unmapped(c, &g->p, &acts), 0));
 	act_all(rg, node, page, &acts);
 	settle(rg, node, page);
 }
 
-void eng_unpin(struct region *rg, u16 node, u32 page, bool write)
+void eng_unpin(struct region *rg, u16 node, u32 page)
 {
 	struct pg *g = pg_of(rg, node, page);
 
 	g->pins--;
-	g->wpins -= write;
 	if (!g->pins && g->ready)
 		eng_unmapped(rg, node, page);
 }
@@ -423,7 +421,7 @@ static void act(struct region *rg, u16 node, u32 page, const struct pd_act *a, u
 		g->frame = false;
 		break;
 	case PD_DO_WAKE:
-		load_wake(rg, node, g);
+		load_wake(rg, g);
 		break;
 	default:
 		sim_fail(s, "unknown action %u", a->what);
@@ -644,7 +642,7 @@ void eng_notice(struct region *rg, u16 node, u16 dead)
 	if (dead == rg->home) {
 		rg->node[node].gone = true;	/* its threads find out */
 		for (p = 0; p < rg->pages; p++)
-			load_wake(rg, node, pg_of(rg, node, p));
+			load_wake(rg, pg_of(rg, node, p));
 		return;
 	}
 	if (node != rg->home)

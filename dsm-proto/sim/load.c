@@ -21,15 +21,13 @@ static void again(struct thread *t, u64 delay)
 	e->t = t;
 }
 
-void load_wake(struct region *rg, u16 node, struct pg *g)
+void load_wake(struct region *rg, struct pg *g)
 {
 	struct thread *t = g->wait, *next;
 
-	(void)node;
 	g->wait = NULL;
 	for (; t; t = next) {
 		next = t->next;
-		t->waits = false;
 		again(t, sim_below(rg->s, rg->s->wake_ns));
 	}
 }
@@ -146,7 +144,6 @@ static void use(struct thread *t)
 
 		e->t = t;
 		g->pins++;
-		g->wpins += t->op == OP_PIN_W;
 	}
 	if (t->op != OP_WRITE) {
 		o.read = true;
@@ -186,7 +183,7 @@ void load_pinned(struct thread *t)
 						      .reads = g->val, .read = true });
 	}
 	s->stamp += 2;
-	eng_unpin(t->rg, t->node, t->page, w);
+	eng_unpin(t->rg, t->node, t->page);
 	over(t);
 }
 
@@ -217,13 +214,11 @@ void load_step(struct thread *t)
 		use(t);
 		return;
 	}
-	t->waits = true;
 	t->next = g->wait;
 	g->wait = t;
 	r = eng_fault(rg, t->node, t->page, w);
 	if (r == -EINPROGRESS)
 		return;
-	t->waits = false;
 	g->wait = t->next;
 	if (!r) {
 		eng_map(rg, t->node, t->page, w);

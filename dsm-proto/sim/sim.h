@@ -99,12 +99,9 @@ struct thread {
 	u16 node;
 	u16 id;
 	u8 op;
-	u8 mapped;		/* it has set the mapping for this operation */
 	bool over;
-	bool waits;
 	u32 page;
 	u32 left;
-	u32 done;
 	u32 tries;
 	u64 start;		/* of the operation, in stamps */
 	u64 began;		/* in time */
@@ -118,8 +115,7 @@ struct pg {
 	bool ready;		/* and waits only for pins */
 	bool frame;		/* the page's */
 	bool rframe;		/* the request's */
-	bool deferred;
-	u16 pins, wpins;
+	u16 pins;
 	u64 val;
 	struct thread *wait;
 };
@@ -209,7 +205,7 @@ int sim_run(struct sim *s, const struct sim_cfg *cfg);
 /* engine.c */
 void eng_deliver(struct region *rg, const struct msg *m);
 void eng_unmapped(struct region *rg, u16 node, u32 page);
-void eng_unpin(struct region *rg, u16 node, u32 page, bool write);
+void eng_unpin(struct region *rg, u16 node, u32 page);
 void eng_notice(struct region *rg, u16 node, u16 dead);
 int eng_fault(struct region *rg, u16 node, u32 page, bool write);
 void eng_map(struct region *rg, u16 node, u32 page, bool write);
@@ -221,7 +217,7 @@ void eng_own(struct sim *s);
 void load_begin(struct sim *s);
 void load_step(struct thread *t);
 void load_pinned(struct thread *t);
-void load_wake(struct region *rg, u16 node, struct pg *g);
+void load_wake(struct region *rg, struct pg *g);
 
 /* check.c */
 void check_page(struct region *rg, u32 page);
