@@ -22,7 +22,8 @@
  * unless a node died, all requests end (at the end of a run in which, from a moment
  * on, nobody asks for more: CALM), and with PROGRESS that each fault ends in an access.
  *
- * Options: N (nodes), PAGES, NOCRASH, CALM, PROGRESS, and BUG_* (seeded mistakes).
+ * Options: N (nodes), PAGES, NOCRASH, CALM, PROGRESS=node, BUG_* (seeded mistakes), and HARM (only
+ * what a program would notice is checked, no invariant of the protocol's own).
  */
 #ifndef N
 #define N 3
@@ -67,7 +68,8 @@ typedef Page {			/* struct pd_page; PD_P_AHEAD and the times aren't needed */
 	bit lost;
 	bit fresh;		/* the frame has what was written last */
 	unsigned pend : 2;	/* PROGRESS: a thread waits to read (S) or write (M) */
-	bit hold		/* PROGRESS: granted and not used yet */
+	bit hold;		/* PROGRESS: granted to that thread and not used yet */
+	bit early		/* BUG_DONE: DONE was sent */
 };
 
 typedef Grant {
@@ -153,7 +155,9 @@ inline check()
 		if
 		:: j != dead && P(j).st ->
 			assert(P(j).fresh || !may_read(j));	/* data value */
+#ifndef HARM
 			assert((W.sharers & BIT(j)) || (W.txns && X.node == j)); /* I2 */
+#endif
 			for (k : 0 .. N - 1) {			/* I1: single writer */
 				assert(k == j || k == dead || P(j).st != M || P(k).st == I)
 			}
@@ -161,7 +165,13 @@ inline check()
 		fi
 	}
 	assert(!W.lost || dead != NONE || (W.txns && W.over));
-	/* I3: the supplier has a copy, or is about to say that it has none */
+#ifndef HARM
+	if					/* I3: the supplier keeps its copy */
+	:: !W.txns && !W.lost && !W.doubt && W.owner != dead && (W.sharers & BIT(W.owner)) ->
+		assert(P(W.owner).st && (W.owner == HOME || P(W.owner).owner))
+	:: else
+	fi
+#endif
 }
 
 /* ------------------------------------------------------------------------ a node */
@@ -212,15 +222,14 @@ inline n_end(n, fail, tell)
 	P(n).data = 0;
 	P(n).grant = 0;
 	if
-	:: tell ->
-#ifndef BUG_DONE
+	:: tell && !P(n).early ->
 		assert(!L(n).done);
 		L(n).done = 1;
 		L(n).donefail = fail;
 		L(n).doner = 0
-#endif
 	:: else
-	fi
+	fi;
+	P(n).early = 0
 }
 
 inline n_arrived(n)
@@ -228,8 +237,8 @@ inline n_arrived(n)
 	if
 	:: P(n).data && P(n).grant ->
 		P(n).st = P(n).want;
-#ifdef PROGRESS
-		P(n).hold = 1;
+#ifndef BUG_HOLD		/* what is granted may be taken away before it is used */
+		P(n).hold = (P(n).pend && P(n).pend <= P(n).st);
 #endif
 		if :: P(n).st == M -> P(n).owner = 1 :: else fi;
 		n_end(n, 0, true)
@@ -238,7 +247,10 @@ inline n_arrived(n)
 		if :: P(n).data && P(n).want == M -> P(n).st = M :: else fi
 #endif
 #ifdef BUG_DONE			/* DONE before the page is in place */
-		if :: !L(n).done -> L(n).done = 1; L(n).donefail = 0; L(n).doner = 0 :: else fi
+		if
+		:: !P(n).early -> P(n).early = 1; L(n).done = 1; L(n).donefail = 0; L(n).doner = 0
+		:: else
+		fi;
 #endif
 		skip
 	fi
@@ -705,7 +717,12 @@ inline h_done(n)
 			W.lost = 0
 		fi;
 		h_finish()
-	:: else -> assert(false)	/* a DONE that fits nothing */
+	:: else ->
+#ifdef HARM
+		skip
+#else
+		assert(false)		/* no DONE comes that fits nothing */
+#endif
 	fi
 }
 
@@ -769,7 +786,7 @@ end:	do
 	:: d_step { ON(5) && L(n).put && (may_read(HOME) || P(HOME).want || P(HOME).doing == IDLE) ->
 		L(n).put = 0;
 		if
-		:: !may_read(HOME) && !P(HOME).want && !P(HOME).lost -> n_ask(HOME, S, 0)
+		:: !may_read(HOME) && !P(HOME).want && !P(HOME).lost && !P(HOME).pend -> n_ask(HOME, S, 0)
 		:: else
 		fi; check() }
 
@@ -795,16 +812,27 @@ end:	do
 
 	/* node n's own */
 	:: d_step { ON(11) && P(n).doing != IDLE -> n_unmapped(n); check() }
+#define IDLING(n) (ALIVE(n) && !calm && !P(n).lost && !P(n).want && P(n).doing == IDLE)
+#define DROPPABLE(n) (ALIVE(n) && !calm && n != HOME && P(n).st && !P(n).want && \
+		      P(n).doing == IDLE && !P(n).put && !L(n).put)
 #ifndef PROGRESS
-	:: d_step { ON(12) && ALIVE(n) && !calm && !may_read(n) && !P(n).lost && !P(n).want &&
-		    P(n).doing == IDLE -> n_ask(n, S, 0); check() }
-	:: d_step { ON(12) && ALIVE(n) && !calm && !may_write(n) && !P(n).lost && !P(n).want &&
-		    P(n).doing == IDLE -> n_ask(n, M, 0); check() }
-	:: d_step { ON(12) && ALIVE(n) && !calm && P(n).st == I && !P(n).lost && !P(n).want &&
-		    P(n).doing == IDLE && n != HOME -> n_ask(n, S, 1); check() }
-	:: d_step { ON(12) && ALIVE(n) && !calm && n != HOME && P(n).st && !P(n).want &&
-		    P(n).doing == IDLE && !P(n).put && !L(n).put -> n_drop(n); check() }
+	:: d_step { ON(12) && IDLING(n) && !may_read(n) -> n_ask(n, S, 0); check() }
+	:: d_step { ON(12) && IDLING(n) && !may_write(n) -> n_ask(n, M, 0); check() }
 	:: d_step { ON(12) && ALIVE(n) && !calm && may_write(n) -> n_store(n); check() }
+	:: d_step { ON(13) && IDLING(n) && P(n).st == I && n != HOME -> n_ask(n, S, 1); check() }
+	:: d_step { ON(14) && DROPPABLE(n) -> n_drop(n); check() }
+#else	/* a thread that reads and writes for ever; it is before fetching ahead and dropping */
+	:: d_step { ON(12) && ALIVE(n) && !P(n).pend && !P(n).lost -> P(n).pend = S }
+	:: d_step { ON(12) && ALIVE(n) && !P(n).pend && !P(n).lost -> P(n).pend = M }
+	:: d_step { ON(12) && P(n).pend == S && may_read(n) -> P(n).pend = 0; P(n).hold = 0 }
+	:: d_step { ON(12) && P(n).pend == M && may_write(n) -> P(n).pend = 0; P(n).hold = 0;
+		n_store(n); check() }
+	:: d_step { ON(12) && P(n).pend && P(n).lost -> P(n).pend = 0; P(n).hold = 0 }
+	:: d_step { ON(12) && P(n).pend == S && IDLING(n) && !may_read(n) -> n_ask(n, S, 0); check() }
+	:: d_step { ON(12) && P(n).pend == M && IDLING(n) && !may_write(n) -> n_ask(n, M, 0); check() }
+	:: d_step { ON(13) && IDLING(n) && !P(n).pend && P(n).st == I && n != HOME ->
+		n_ask(n, S, 1); check() }
+	:: d_step { ON(14) && DROPPABLE(n) && !P(n).pend -> n_drop(n); check() }
 #endif
 	od
 }
@@ -814,7 +842,7 @@ inline forget(n)
 {
 	P(n).st = 0; P(n).want = 0; P(n).doing = 0; P(n).to = 0; P(n).toreq = 0; P(n).data = 0;
 	P(n).grant = 0; P(n).owner = 0; P(n).put = 0; P(n).lost = 0; P(n).fresh = 0;
-	P(n).pend = 0; P(n).hold = 0;
+	P(n).pend = 0; P(n).hold = 0; P(n).early = 0;
 	L(n).fwd = 0; L(n).fwdw = 0; L(n).fwdn = 0; L(n).fwdr = 0; L(n).inv = 0;
 	forget_grant(n, 0);
 	forget_grant(n, 1);
@@ -840,7 +868,8 @@ proctype crash(byte n)
 {
 	byte pg;
 
-end:	d_step {
+end:	if
+	:: d_step {
 		dead == NONE && !calm -> dead = n;
 		for (pg : 0 .. PAGES - 1) {
 			forget(n)
@@ -848,6 +877,10 @@ end:	d_step {
 		pg = 0;
 		told[n] = 1
 	}
+#ifdef PROGRESS
+	:: skip		/* fairness must not make it crash */
+#endif
+	fi
 }
 
 proctype notice(byte n)		/* of the death, at node n */
@@ -892,7 +925,7 @@ proctype quiet()
 
 init
 {
-	byte pg, n;
+	byte pg, n, on;
 
 	d_step {
 		for (pg : 0 .. PAGES - 1) {
@@ -906,7 +939,13 @@ init
 	atomic {
 		for (pg : 0 .. PAGES - 1) {
 			for (n : 0 .. N - 1) {
+#ifdef PROGRESS
+				for (on : 1 .. 14) {
+					run event(on, n, pg)
+				}
+#else
 				run event(ALL, n, pg)
+#endif
 			}
 		}
 #ifndef NOCRASH
@@ -919,6 +958,11 @@ init
 #ifdef CALM
 		run quiet();
 #endif
-		pg = 0; n = 0
+		pg = 0; n = 0; on = 0
 	}
 }
+
+#ifdef PROGRESS
+/* A fault of node PROGRESS ends: by an access, or because the page is lost, or with the node. */
+ltl progress { [] (g[0].page[PROGRESS].pend != 0 -> <> (g[0].page[PROGRESS].pend == 0)) }
+#endif
