@@ -38,6 +38,7 @@
 #include <popcorn/uapi.h>
 
 #include "../dsm-proto/core/dsm.h"
+#include "../dsm-proto/core/stream.h"
 #include "engine.h"
 
 #define DSM_FOREVER_MS	U32_MAX		/* death ends a request, nothing else */
@@ -229,6 +230,7 @@ struct dsm_stat {
  * @wait:     who waits for a page that is being taken away, or for @paused
  * @members:  home: who has attached
  * @dying:    home: whose death isn't dealt with on every page yet
+ * @stream:   which pages to fetch ahead, unless @advice is RANDOM
  * @pending:  pages with something to be done, first + 1
  * @timer:    when, at @due ns
  * @later:    messages for which there was no memory, by msg->next
@@ -258,11 +260,13 @@ struct dsm_region {
 	struct dsm_chunk **chunk;
 	wait_queue_head_t wait;
 	atomic_t resident;
+	u32 advice;
 	struct dsm_stat stat;
 	spinlock_t page_lock[DSM_LOCKS];
 
 	spinlock_t lock;
 	u64 members, dying;
+	struct pd_stream stream;
 	u32 pending;
 	u64 due;
 	struct popcorn_msg *later, *slow_msgs;
@@ -374,8 +378,7 @@ void dsm_inode_put(struct inode *inode);
 
 int dsm_mmap(struct file *file, struct vm_area_struct *vma);
 bool dsm_take_away(struct dsm_region *r, struct dsm_page *pg, u32 index);
-int dsm_bring(struct dsm_region *r, u32 index);
-int dsm_ahead(struct dsm_region *r, u32 index);
+int dsm_ahead(struct dsm_region *r, u32 index, bool wait);
 
 /* -------------------------------------------------------------- dsm_act.c */
 
@@ -430,6 +433,7 @@ int dsm_msg_init(void);
 void dsm_msg_exit(void);
 void dsm_ask_done(struct popcorn_done *d);
 void dsm_req_send(struct dsm_req *req, unsigned int flags);
+void dsm_req_cancel(struct dsm_req *req);
 void dsm_home_dead(struct dsm_region *r, u16 node);
 void dsm_end(struct dsm_region *r);
 u32 dsm_drop(struct dsm_region *r, u32 first, u32 n);

@@ -359,9 +359,17 @@ void dsm_take(struct dsm_run *run, u8 todo)
 		case PD_SEND_SENT:
 			if (!home)
 				e->p = dsm_op_take(pg);
+			/* Answered by its page: it is op_sent()'s, perhaps before we come to it. */
+			if (e->p && ((struct dsm_op *)e->p)->fetch && !e->a.status)
+				e->p = NULL;
 			break;
 		case PD_DO_FREE:
 			e->f = frame_clear(r, pg);
+			if (!home && !pg->p.since) {
+				spin_lock(&r->lock);
+				pd_stream_unused(&r->stream, run->index);
+				spin_unlock(&r->lock);
+			}
 			break;
 		case PD_DO_WAKE:
 			if (pg->req && pg->p.want == PD_I) {
@@ -697,8 +705,8 @@ static void act_sent(struct dsm_run *run, struct dsm_op *op, int status)
 {
 	struct dsm_region *r = run->r;
 
-	if (!op || (op->fetch && !status))
-		return; /* it is op_sent()'s */
+	if (!op)
+		return;
 	if (op->msg)
 		popcorn_answer(op->msg, status, NULL, 0);
 	op->msg = NULL;

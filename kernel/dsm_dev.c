@@ -156,7 +156,7 @@ static long ioc_advise(struct dsm_region *r, void __user *arg)
 	switch (u.advice) {
 	case POPCORN_ADVISE_WILLNEED:
 		for (i = first; i < first + n && !e; i++) {
-			e = fatal_signal_pending(current) ? -EINTR : dsm_ahead(r, i);
+			e = fatal_signal_pending(current) ? -EINTR : dsm_ahead(r, i, true);
 			cond_resched();
 		}
 		return e;
@@ -167,6 +167,7 @@ static long ioc_advise(struct dsm_region *r, void __user *arg)
 	case POPCORN_ADVISE_SEQUENTIAL:
 	case POPCORN_ADVISE_NORMAL:
 	case POPCORN_ADVISE_RANDOM:
+		WRITE_ONCE(r->advice, u.advice);
 		return 0;
 	}
 	return -EINVAL;

@@ -148,39 +148,20 @@ static int dsm_wait(struct dsm_region *r, struct dsm_page *pg, struct dsm_req *r
 }
 
 /**
- * dsm_bring - fetch a page to read, at the home
- * @r:     region
- * @index: page
- *
- * Doesn't wait for it. Return: 0 or -errno.
- */
-int dsm_bring(struct dsm_region *r, u32 index)
-{
-	struct dsm_page *pg = dsm_page_make(r, index);
-	struct dsm_req *req;
-	int e;
-
-	if (!pg)
-		return -ENOMEM;
-	e = dsm_want(r, pg, index, false, &req);
-	if (req)
-		dsm_req_put(req);
-	return e;
-}
-
-/**
  * dsm_ahead - fetch a page to read before it is needed
  * @r:     region
  * @index: page
+ * @wait:  for room to send, killable; for the page nobody waits
  *
- * Process context; waits, killable, for room to send, but not for the page.
- * Return: 0 or -errno.
+ * Process context. Return: 0: it is here, or comes, or isn't to be had now; -EAGAIN: no room;
+ * -ENOMEM.
  */
-int dsm_ahead(struct dsm_region *r, u32 index)
+int dsm_ahead(struct dsm_region *r, u32 index, bool wait)
 {
 	struct dsm_page *pg = dsm_page_make(r, index);
 	struct dsm_req *req;
 	struct dsm_run run;
+	int e = 0;
 
 	if (!pg)
 		return -ENOMEM;
@@ -204,10 +185,31 @@ int dsm_ahead(struct dsm_region *r, u32 index)
 	}
 	spin_unlock_bh(dsm_lock(r, index));
 	dsm_run(&run);
-	if (req->unsent && xchg(&req->unsent, false))
-		dsm_req_send(req, 0);
+	if (req->unsent && xchg(&req->unsent, false)) {
+		if (wait) {
+			dsm_req_send(req, 0);
+		} else {
+			dsm_req_cancel(req);
+			e = -EAGAIN;
+		}
+	}
 	dsm_req_put(req);
-	return 0;
+	return e;
+}
+
+/* A thread faults to read: what is it going to read next? */
+static void read_ahead(struct dsm_region *r, u32 index)
+{
+	u32 first, n, i;
+
+	if (dsm_home(r) || r->advice == POPCORN_ADVISE_RANDOM)
+		return;
+	spin_lock_bh(&r->lock);
+	n = pd_stream_fault(&r->stream, index, r->pages, &first);
+	spin_unlock_bh(&r->lock);
+	for (i = 0; i < n; i++)
+		if (dsm_ahead(r, first + i, false))
+			break;
 }
 
 /* ---------------------------------------------------------------- mapping */
@@ -252,6 +254,8 @@ static struct page *page_lock_mappable(struct dsm_region *r, struct dsm_page *pg
 	}
 	if (write)
 		pg->want_write = false;
+	if (!pg->p.since && !dsm_home(r))
+		atomic64_inc(&r->stat.ahead_used);
 	pd_mapped(&pg->p, dsm_now());
 	spin_unlock_bh(lock);
 	return page;
@@ -291,6 +295,8 @@ static vm_fault_t dsm_fault(struct vm_fault *vmf)
 		if (e)
 			return bus(r, vmf, e);
 	}
+	if (!write && READ_ONCE(pg->p.state) != PD_I)
+		read_ahead(r, vmf->pgoff);
 	for (;;) {
 		vmf->page = page_lock_mappable(r, pg, vmf->pgoff, write, &e);
 		if (vmf->page) {
@@ -304,6 +310,8 @@ static vm_fault_t dsm_fault(struct vm_fault *vmf)
 			return VM_FAULT_SIGBUS; /* of a thread that is being killed */
 		if (e && e != -EINPROGRESS)
 			return bus(r, vmf, e);
+		if (!write && e && !waited)
+			read_ahead(r, vmf->pgoff);
 		waited = true;
 		if (!e)
 			continue;

@@ -83,6 +83,13 @@ void dsm_req_send(struct dsm_req *req, unsigned int flags)
 	ask_over(req, e);
 }
 
+/* A request that @unsent says couldn't be sent, and that nobody needs, ends. */
+void dsm_req_cancel(struct dsm_req *req)
+{
+	refcount_inc(&req->ref);
+	ask_over(req, -EAGAIN);
+}
+
 /* --------------------------------------------------------------- messages */
 
 /* ASK, or PUT, at the home. */
@@ -277,7 +284,7 @@ static void message(struct dsm_region *r, struct popcorn_msg *msg, bool may_slee
 			dsm_to_slow(r, msg);
 			return;
 		}
-		dsm_bring(r, index);
+		dsm_ahead(r, index, true);
 		break;
 	case PD_T_DONE:
 		pg = dsm_page(r, index);
@@ -563,15 +570,20 @@ static void home_page_dead(struct dsm_region *r, u32 index, u16 node)
 	struct pd_txn *x;
 	struct pd_home h;
 	struct dsm_run run;
+	bool doubt;
 
 	dsm_run_begin(&run, r, dsm_page(r, index), index);
 	h = dsm_home_of(&run);
 	spin_lock_bh(dsm_lock(r, index));
 	x = run.dir->d.state != PD_I ? pd_home_dead(&r->cfg, &h, node, &run.out) : NULL;
 	dsm_take(&run, 0);
+	doubt = !run.dir->now && (run.dir->d.flags & PD_D_DOUBT);
 	spin_unlock_bh(dsm_lock(r, index));
 	dsm_ended(x);
 	dsm_run(&run);
+	/* Who has the last copy doesn't know it, and may drop it. */
+	if (doubt)
+		dsm_ahead(r, index, true);
 }
 
 /**

@@ -104,14 +104,12 @@ def test_a_member_dies(cluster2, driver):
     """What only it had is lost, with SIGBUS at the address and a line that names it; the rest lives."""
     c = cluster2
     load(c, driver, **FAST)
-    run = Run(everywhere(c), "death", 30, pages=300)
+    run = Run(everywhere(c), "death", 30, 6, pages=300)
     c[1].wait_for("grep -q ' up  .* 0000000000000002 ' /proc/popcorn_regions", 20)
     time.sleep(3)
     c[2].kill()
-    began = time.monotonic()
     r = run.jobs[0].wait()
     assert r.status == 0 and "lost 29" in r.stdout, r.stdout + r.stderr
-    assert time.monotonic() - began < 20
     assert re.search(r"dsmtest\[\d+\] at 0x[0-9a-f]+: page \d+ of region \d+ of node 0 is lost", c[1].dmesg())
     c[2].start()
     c[2].put(BUILD / f"guest/dsmtest-{c[2].arch}", "/usr/bin/dsmtest")
