@@ -112,7 +112,7 @@ static void crash(struct region *rg, u16 node)
 		if (!g->state && !g->want && !(x && (x->node == node || x->from == node)))
 			continue;
 		pp->doubt = true;
-		/* A copy that nobody is about to drop survives. */
+		/* A copy that nobody drops, or has been told to give away, survives. */
 		for (i = 0; i < rg->n; i++) {
 			const struct pd_page *o = &rg->node[i].pg[p].p;
 
@@ -120,7 +120,8 @@ static void crash(struct region *rg, u16 node)
 			    (o->doing == PD_IDLE || o->doing == PD_SHARES))
 				break;
 		}
-		if (i == rg->n || (x && x->steps & PD_X_INVS))
+		if (i == rg->n || (x && x->flags & PD_F_WRITE &&
+				   x->steps & (PD_X_INVS | PD_X_FWD)))
 			pp->died = true;
 	}
 	for (i = 0; i < rg->n; i++) {
