@@ -19,7 +19,7 @@
  * memory, page lock or foreign reference: what must wait is marked in dsm_page.todo and
  * done by dsm_region.fast, at dsm_region.timer. What needs memory goes to .slow. The
  * completion of an ASK (any context) lets the thread that faulted go on; completions
- * of a home's INV and FWD are dealt with by .fast. DONE is sent by .dones.
+ * of a home's INV and FWD are dealt with by .fast. DONE is sent by .fast, too.
  *
  * Life times. A region object is one node's view of a region. It is counted by
  * attachments, requests, transactions and messages under way. struct dsm_req is the
@@ -47,6 +47,7 @@
 #define DSM_LOCKS	64		/* page locks of a region */
 #define DSM_HOLD_US	100		/* a grant is kept at least that long */
 #define DSM_HOLD_MAX_US	100000
+#define DSM_DONE_NS	50000		/* until DONE is sent: not before the thread goes on */
 #define DSM_RETRY_NS	50000		/* until a page that somebody uses is tried again */
 #define DSM_RETRY_MAX_NS 4000000
 
@@ -277,7 +278,6 @@ struct dsm_region {
 	struct llist_head done_list;
 	struct kthread_work fast;
 	struct work_struct slow;
-	struct delayed_work dones;
 	struct work_struct end;
 	struct delayed_work leave, free;
 	struct rcu_head rcu;
@@ -439,6 +439,5 @@ void dsm_end(struct dsm_region *r);
 u32 dsm_drop(struct dsm_region *r, u32 first, u32 n);
 void dsm_fast_work(struct kthread_work *work);
 void dsm_slow_work(struct work_struct *work);
-void dsm_dones_work(struct work_struct *work);
 
 #endif

@@ -775,8 +775,8 @@ static void act_done(struct dsm_run *run, struct dsm_act *e)
 		return;
 	}
 	req->flags = e->a.flags;
-	llist_add(&req->done, &r->done_list); /* the reference with it */
-	queue_delayed_work(dsm_wq, &r->dones, 0);
+	if (llist_add(&req->done, &r->done_list)) /* the reference with it */
+		dsm_due(r, dsm_now() + min_t(u64, r->cfg.hold_ns / 2, DSM_DONE_NS));
 }
 
 static void act_wake(struct dsm_run *run, struct dsm_req *req)

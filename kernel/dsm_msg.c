@@ -366,9 +366,9 @@ void dsm_slow_work(struct work_struct *work)
 	}
 }
 
-void dsm_dones_work(struct work_struct *work)
+/* Tell the home what is in place. */
+static void dones(struct dsm_region *r)
 {
-	struct dsm_region *r = container_of(work, struct dsm_region, dones.work);
 	struct llist_node *n = llist_reverse_order(llist_del_all(&r->done_list)), *next;
 	struct dsm_req *req;
 	struct pd_msg m;
@@ -388,7 +388,7 @@ void dsm_dones_work(struct work_struct *work)
 		}
 	}
 	if (again)
-		queue_delayed_work(dsm_wq, &r->dones, 1);
+		dsm_due(r, dsm_now() + DSM_RETRY_NS);
 }
 
 /* INV has been answered. */
@@ -502,6 +502,7 @@ void dsm_fast_work(struct kthread_work *work)
 		spin_unlock_bh(&r->lock);
 		page_due(r, pg, this);
 	}
+	dones(r);
 	dsm_sync_flush(r);
 	for (; msg; msg = mnext) {
 		mnext = msg->next;

@@ -144,7 +144,6 @@ static void region_free(struct work_struct *work)
 	kthread_cancel_work_sync(&r->fast);
 	hrtimer_cancel(&r->timer);
 	cancel_work_sync(&r->slow);
-	cancel_delayed_work_sync(&r->dones);
 	for (i = 0; i < DIV_ROUND_UP(r->pages, DSM_CHUNK); i++)
 		kvfree(r->chunk[i]);
 	kvfree(r->chunk);
@@ -403,7 +402,6 @@ static struct dsm_region *region_new(struct popcorn_node *node, const struct pd_
 	init_llist_head(&r->done_list);
 	kthread_init_work(&r->fast, dsm_fast_work);
 	INIT_WORK(&r->slow, dsm_slow_work);
-	INIT_DELAYED_WORK(&r->dones, dsm_dones_work);
 	INIT_WORK(&r->end, region_end);
 	INIT_DELAYED_WORK(&r->leave, region_leave);
 	INIT_DELAYED_WORK(&r->free, region_free);
