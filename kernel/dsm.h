@@ -19,7 +19,8 @@
  * memory, page lock or foreign reference: what must wait is marked in dsm_page.todo and
  * done by dsm_region.fast, at dsm_region.timer. What needs memory goes to .slow. The
  * completion of an ASK (any context) lets the thread that faulted go on; completions
- * of a home's INV and FWD are dealt with by .fast. DONE is sent by .fast, too.
+ * of a home's INV and FWD are dealt with by .fast. DONE goes with the next ASK or, soon
+ * afterwards, by .fast: off the critical path, and before the page may be taken away again.
  *
  * Life times. A region object is one node's view of a region. It is counted by
  * attachments, requests, transactions and messages under way. struct dsm_req is the
@@ -47,9 +48,10 @@
 #define DSM_LOCKS	64		/* page locks of a region */
 #define DSM_HOLD_US	100		/* a grant is kept at least that long */
 #define DSM_HOLD_MAX_US	100000
-#define DSM_DONE_NS	50000		/* until DONE is sent: not before the thread goes on */
 #define DSM_RETRY_NS	50000		/* until a page that somebody uses is tried again */
 #define DSM_RETRY_MAX_NS 4000000
+#define DSM_DONE_NS	50000		/* that DONE waits for an ASK to go with, at most */
+#define DSM_DONES	16		/* in one message, at most */
 
 /* Completions that .fast deals with. */
 enum dsm_item_kind { DSM_ITEM_INV, DSM_ITEM_FWD };
@@ -86,7 +88,7 @@ struct dsm_send {
  * @unsent: the faulting thread has to send it
  * @over:   it has ended, with @status
  * @wait:   who waits for that
- * @done:   in dsm_region.done_list
+ * @next:   in dsm_region.dones
  */
 struct dsm_req {
 	struct popcorn_async a;
@@ -101,7 +103,7 @@ struct dsm_req {
 	bool over;
 	int status;
 	wait_queue_head_t wait;
-	struct llist_node done;
+	struct dsm_req *next;
 };
 
 /**
@@ -238,7 +240,7 @@ struct dsm_stat {
  * @slow_msgs: messages that need memory
  * @unsent:   DATA that couldn't be sent
  * @items:    completions for @fast
- * @done_list: DONE to be sent
+ * @dones:    requests whose DONE is to be sent, with the next ASK or at @timer
  * @data:     DATA is put together here; data_mutex
  * @sync_wait: who waits for a lock or barrier, each with a wish in @sync_waits
  * @sync_held: wishes that are locks now
@@ -272,10 +274,10 @@ struct dsm_region {
 	u64 due;
 	struct popcorn_msg *later, *slow_msgs;
 	struct dsm_op *unsent;
+	struct dsm_req *dones;
 
 	struct hrtimer timer;
 	struct llist_head items;
-	struct llist_head done_list;
 	struct kthread_work fast;
 	struct work_struct slow;
 	struct work_struct end;
@@ -298,6 +300,8 @@ struct dsm_act {
 	struct popcorn_frame *f;
 	void *p;
 };
+
+#define DSM_UNINIT	__attribute__((__uninitialized__))	/* 1.6 KiB of zeroes cost 300 instructions */
 
 struct dsm_run {
 	struct dsm_region *r;

@@ -241,8 +241,15 @@ void dsm_due(struct dsm_region *r, u64 until)
 enum hrtimer_restart dsm_timer(struct hrtimer *t)
 {
 	struct dsm_region *r = container_of(t, struct dsm_region, timer);
+	bool idle;
 
-	kthread_queue_work(dsm_worker, &r->fast);
+	spin_lock(&r->lock);
+	idle = !r->pending && !r->later && !r->unsent && !r->dones && list_empty(&r->sync_out);
+	if (idle)
+		r->due = 0;
+	spin_unlock(&r->lock);
+	if (!idle)
+		kthread_queue_work(dsm_worker, &r->fast);
 	return HRTIMER_NORESTART;
 }
 
@@ -775,7 +782,11 @@ static void act_done(struct dsm_run *run, struct dsm_act *e)
 		return;
 	}
 	req->flags = e->a.flags;
-	if (llist_add(&req->done, &r->done_list)) /* the reference with it */
+	spin_lock_bh(&r->lock);
+	req->next = r->dones; /* the reference with it */
+	r->dones = req;
+	spin_unlock_bh(&r->lock);
+	if (!req->next)
 		dsm_due(r, dsm_now() + min_t(u64, r->cfg.hold_ns / 2, DSM_DONE_NS));
 }
 

@@ -74,7 +74,7 @@ static int dsm_want(struct dsm_region *r, struct dsm_page *pg, u32 index, bool w
 		    struct dsm_req **out)
 {
 	struct dsm_req *req = NULL;
-	struct dsm_run run;
+	struct dsm_run run DSM_UNINIT;
 	int e;
 
 	*out = NULL;
@@ -160,7 +160,7 @@ int dsm_ahead(struct dsm_region *r, u32 index, bool wait)
 {
 	struct dsm_page *pg = dsm_page_make(r, index);
 	struct dsm_req *req;
-	struct dsm_run run;
+	struct dsm_run run DSM_UNINIT;
 	int e = 0;
 
 	if (!pg)

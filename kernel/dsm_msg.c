@@ -15,7 +15,7 @@ static void ask_over(struct dsm_req *req, int status)
 {
 	struct dsm_region *r = req->r;
 	struct popcorn_frame *f = NULL;
-	struct dsm_run run;
+	struct dsm_run run DSM_UNINIT;
 	bool data = !status;
 	int e = -ESTALE;
 
@@ -53,8 +53,64 @@ void dsm_ask_done(struct popcorn_done *d)
 	ask_over(req, d->status);
 }
 
+/* DONE of up to @max requests into @m; these are taken. Return: how many. */
+static u32 dones_take(struct dsm_region *r, struct pd_msg *m, u32 max, struct dsm_req **taken)
+{
+	struct dsm_req *req;
+	u32 n;
+
+	*taken = NULL;
+	if (!READ_ONCE(r->dones))
+		return 0;
+	spin_lock_bh(&r->lock);
+	for (n = 0; n < max && r->dones; n++) {
+		req = r->dones;
+		r->dones = req->next;
+		dsm_head(r, req->index, req->req, &m[n]);
+		m[n].flags = req->flags;
+		req->next = *taken;
+		*taken = req;
+	}
+	spin_unlock_bh(&r->lock);
+	return n;
+}
+
+/* They are on their way; or, if not @sent, due as before. */
+static void dones_taken(struct dsm_region *r, struct dsm_req *taken, bool sent)
+{
+	struct dsm_req *req;
+
+	while ((req = taken)) {
+		taken = req->next;
+		if (sent) {
+			dsm_req_put(req);
+			continue;
+		}
+		spin_lock_bh(&r->lock);
+		req->next = r->dones;
+		r->dones = req;
+		spin_unlock_bh(&r->lock);
+	}
+	if (!sent)
+		dsm_due(r, dsm_now() + DSM_RETRY_NS);
+}
+
+static void dones_send(struct dsm_region *r)
+{
+	struct pd_msg m[DSM_DONES] DSM_UNINIT;
+	struct dsm_req *taken;
+	u32 n;
+	int e = 0;
+
+	while (e != -EAGAIN && (n = dones_take(r, m, DSM_DONES, &taken))) {
+		e = popcorn_send(r->node, r->cfg.home, PW_SYNC, PD_T_DONE, m, n * sizeof(*m),
+				 POPCORN_NOWAIT);
+		dones_taken(r, taken, e != -EAGAIN);
+	}
+}
+
 /**
- * dsm_req_send - send a node's request
+ * dsm_req_send - send a node's request, and DONE of earlier ones with it
  * @req:   request
  * @flags: POPCORN_NOWAIT: if there is no room now, @req->unsent says so; 0: wait,
  *         killable
@@ -63,16 +119,21 @@ void dsm_ask_done(struct popcorn_done *d)
  */
 void dsm_req_send(struct dsm_req *req, unsigned int flags)
 {
+	struct pd_msg m[1 + DSM_DONES] DSM_UNINIT;
 	struct dsm_region *r = req->r;
-	struct pd_msg m;
+	struct dsm_req *dones;
+	u32 n;
 	int e;
 
-	dsm_head(r, req->index, req->req, &m);
-	m.flags = req->flags;
+	dsm_head(r, req->index, req->req, m);
+	m->flags = req->flags;
+	n = 1 + dones_take(r, m + 1, DSM_DONES, &dones);
 	refcount_inc(&req->ref);
 	e = popcorn_request_async(r->node, r->cfg.home,
-				  req->flags & PD_F_IDLE ? PW_BULK : PW_SYNC, PD_T_ASK, &m, sizeof(m), NULL, 0,
-				  DSM_FOREVER_MS, flags, &req->a);
+				  req->flags & PD_F_IDLE ? PW_BULK : PW_SYNC, PD_T_ASK, m,
+				  n * sizeof(*m), NULL, 0, DSM_FOREVER_MS, flags, &req->a);
+	if (dones)
+		dones_taken(r, dones, !e);
 	if (!e)
 		return;
 	if (e == -EAGAIN && (flags & POPCORN_NOWAIT)) {
@@ -98,7 +159,7 @@ static void ask_msg(struct dsm_region *r, struct popcorn_msg *msg, u32 index, bo
 	const struct pd_msg *m = msg->data;
 	struct popcorn_frame *f = NULL;
 	struct dsm_page *pg;
-	struct dsm_run run;
+	struct dsm_run run DSM_UNINIT;
 	struct pd_home h;
 	struct dsm_txn *t;
 	bool used;
@@ -163,7 +224,7 @@ static void page_msg(struct dsm_region *r, struct popcorn_msg *msg, u32 index)
 	const struct pd_msg *m = msg->data;
 	struct dsm_page *pg = dsm_page(r, index);
 	bool inv = msg->type == PD_T_INV;
-	struct dsm_run run;
+	struct dsm_run run DSM_UNINIT;
 	struct dsm_op *op;
 
 	if (!pg) {	/* never used here */
@@ -205,7 +266,7 @@ static void data_msg(struct dsm_region *r, struct popcorn_msg *msg, u32 index)
 	struct dsm_page *pg = dsm_page(r, index);
 	struct popcorn_frame *f = NULL;
 	struct dsm_req *req = NULL;
-	struct dsm_run run;
+	struct dsm_run run DSM_UNINIT;
 	int e;
 
 	if (!pg || msg->len != sizeof(struct pd_msg) + PAGE_SIZE)
@@ -241,7 +302,7 @@ static void data_msg(struct dsm_region *r, struct popcorn_msg *msg, u32 index)
 static void nodata_msg(struct dsm_region *r, struct popcorn_msg *msg, u32 index)
 {
 	struct dsm_page *pg = dsm_page(r, index);
-	struct dsm_run run;
+	struct dsm_run run DSM_UNINIT;
 
 	if (!pg)
 		return;
@@ -253,14 +314,24 @@ static void nodata_msg(struct dsm_region *r, struct popcorn_msg *msg, u32 index)
 	dsm_run(&run);
 }
 
+static void done_msg(struct dsm_region *r, u16 from, const struct pd_msg *m)
+{
+	u32 index = le32_to_cpu(m->page);
+	struct dsm_run run DSM_UNINIT;
+
+	if (index >= r->pages || !dsm_page(r, index))
+		return;
+	dsm_run_begin(&run, r, dsm_page(r, index), index);
+	dsm_run_done(&run, from, le32_to_cpu(m->req), m->flags);
+	dsm_run(&run);
+}
+
 /* Deal with a message, which is answered or done at some time. */
 static void message(struct dsm_region *r, struct popcorn_msg *msg, bool may_sleep)
 {
 	const struct pd_msg *m = msg->data;
 	u32 index = le32_to_cpu(m->page);
 	bool home = dsm_home(r), from_home = msg->from == r->cfg.home;
-	struct dsm_page *pg;
-	struct dsm_run run;
 
 	switch (msg->type) {
 	case PD_T_ASK:
@@ -287,12 +358,8 @@ static void message(struct dsm_region *r, struct popcorn_msg *msg, bool may_slee
 		dsm_ahead(r, index, true);
 		break;
 	case PD_T_DONE:
-		pg = dsm_page(r, index);
-		if (!home || !pg)
-			break;
-		dsm_run_begin(&run, r, pg, index);
-		dsm_run_done(&run, msg->from, le32_to_cpu(m->req), m->flags);
-		dsm_run(&run);
+		if (home)
+			done_msg(r, msg->from, m);
 		break;
 	case PD_T_LOCK:
 	case PD_T_UNLOCK:
@@ -316,22 +383,26 @@ static void message(struct dsm_region *r, struct popcorn_msg *msg, bool may_slee
 static void handle(struct popcorn_msg *msg)
 {
 	const struct pd_msg *m = msg->data;
+	bool dones = msg->type == PD_T_ASK || msg->type == PD_T_DONE; /* more of them follow */
 	bool request = msg->type == PD_T_ASK || msg->type == PD_T_FWD ||
 		       msg->type == PD_T_FETCH || msg->type == PD_T_INV;
 	struct dsm_region *r;
-	u32 max;
+	u32 max, i;
 
-	if (msg->len < sizeof(*m) || msg->request != request ||
+	if (msg->len < sizeof(*m) || (dones && msg->len > PW_PAYLOAD) || msg->request != request ||
 	    msg->pages != (msg->type == PD_T_ASK || msg->type == PD_T_FETCH)) {
 		dsm_refuse(msg, -EINVAL);
 		return;
 	}
 	r = dsm_region_find(msg->node, le32_to_cpu(m->region), le32_to_cpu(m->gen));
 	max = msg->type < PD_T_LOCK ? r ? r->pages : 0 : POPCORN_SYNC_MAX;
-	if (!r || r->over || le32_to_cpu(m->page) >= max)
+	if (!r || r->over || le32_to_cpu(m->page) >= max) {
 		dsm_refuse(msg, msg->type == PD_T_INV ? 0 : -ESTALE);
-	else
+	} else {
+		for (i = 1; dones && dsm_home(r) && i < msg->len / sizeof(*m); i++)
+			done_msg(r, msg->from, &m[i]);
 		message(r, msg, false);
+	}
 	if (r)
 		dsm_region_put(r);
 }
@@ -366,38 +437,13 @@ void dsm_slow_work(struct work_struct *work)
 	}
 }
 
-/* Tell the home what is in place. */
-static void dones(struct dsm_region *r)
-{
-	struct llist_node *n = llist_reverse_order(llist_del_all(&r->done_list)), *next;
-	struct dsm_req *req;
-	struct pd_msg m;
-	bool again = false;
-
-	for (; n; n = next) {
-		next = n->next;
-		req = llist_entry(n, struct dsm_req, done);
-		dsm_head(r, req->index, req->req, &m);
-		m.flags = req->flags;
-		if (popcorn_send(r->node, r->cfg.home, PW_SYNC, PD_T_DONE, &m, sizeof(m),
-				 POPCORN_NOWAIT) == -EAGAIN) {
-			llist_add(&req->done, &r->done_list);
-			again = true;
-		} else {
-			dsm_req_put(req);
-		}
-	}
-	if (again)
-		dsm_due(r, dsm_now() + DSM_RETRY_NS);
-}
-
 /* INV has been answered. */
 static void item_inv(struct dsm_inv *inv)
 {
 	struct dsm_txn *t = inv->t;
 	int status = inv->a.done.status;
 	struct dsm_region *r = t->r;
-	struct dsm_run run;
+	struct dsm_run run DSM_UNINIT;
 
 	dsm_run_begin(&run, r, dsm_page(r, t->index), t->index);
 	/* When it is dead, dsm_home_dead() says so for all pages. */
@@ -414,7 +460,7 @@ static void item_fwd(struct dsm_txn *t)
 	int status = t->fwd.done.status ? -ENODATA : 0;
 	struct popcorn_frame *f = status ? NULL : t->fwd.frame;
 	struct dsm_region *r = t->r;
-	struct dsm_run run;
+	struct dsm_run run DSM_UNINIT;
 
 	dsm_run_begin(&run, r, dsm_page(r, t->index), t->index);
 	spin_lock_bh(dsm_lock(r, t->index));
@@ -439,7 +485,7 @@ static void item_fwd(struct dsm_txn *t)
 static void page_due(struct dsm_region *r, struct dsm_page *pg, u32 index)
 {
 	struct dsm_txn *t = NULL;
-	struct dsm_run run;
+	struct dsm_run run DSM_UNINIT;
 	u8 todo;
 
 	dsm_run_begin(&run, r, pg, index);
@@ -502,7 +548,7 @@ void dsm_fast_work(struct kthread_work *work)
 		spin_unlock_bh(&r->lock);
 		page_due(r, pg, this);
 	}
-	dones(r);
+	dones_send(r);
 	dsm_sync_flush(r);
 	for (; msg; msg = mnext) {
 		mnext = msg->next;
@@ -541,7 +587,7 @@ void dsm_fast_work(struct kthread_work *work)
 u32 dsm_drop(struct dsm_region *r, u32 first, u32 n)
 {
 	struct dsm_page *pg;
-	struct dsm_run run;
+	struct dsm_run run DSM_UNINIT;
 	u32 i, left = 0;
 
 	for (i = first; i < first + n; i++) {
@@ -570,7 +616,7 @@ static void home_page_dead(struct dsm_region *r, u32 index, u16 node)
 {
 	struct pd_txn *x;
 	struct pd_home h;
-	struct dsm_run run;
+	struct dsm_run run DSM_UNINIT;
 	bool doubt;
 
 	dsm_run_begin(&run, r, dsm_page(r, index), index);

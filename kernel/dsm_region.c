@@ -399,7 +399,6 @@ static struct dsm_region *region_new(struct popcorn_node *node, const struct pd_
 	hrtimer_init(&r->timer, CLOCK_MONOTONIC, HRTIMER_MODE_ABS_SOFT);
 	r->timer.function = dsm_timer;
 	init_llist_head(&r->items);
-	init_llist_head(&r->done_list);
 	kthread_init_work(&r->fast, dsm_fast_work);
 	INIT_WORK(&r->slow, dsm_slow_work);
 	INIT_WORK(&r->end, region_end);

@@ -95,7 +95,7 @@ def test_two_nodes_in_one_kernel(cluster):
 def test_pages_that_a_device_uses_stay(cluster2):
     """Reads and writes of a file by device, from and into pages that the other node wants meanwhile."""
     load(cluster2, "msg_socket", **SLOW)
-    Run(everywhere(cluster2), "direct", 2, 40, env="DSMTEST_DISK=/share/disk").ok()
+    Run(everywhere(cluster2), "direct", 2, 2000, env="DSMTEST_DISK=/share/disk").ok()
     gone(cluster2, "msg_socket")
 
 

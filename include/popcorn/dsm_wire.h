@@ -23,7 +23,8 @@
  *               frame, the answer is the page or -ENODATA
  * @PD_T_INV:    home to sharer, a request: drop the page. Answered when it is dropped
  * @PD_T_DATA:   supplier to requester, one-way: a page behind the header
- * @PD_T_DONE:   requester to home, one-way: it is in place (or, PD_F_FAIL, it never came)
+ * @PD_T_DONE:   requester to home, one-way: it is in place (or, PD_F_FAIL, it never came).
+ *               A DONE or ASK may be followed by further pd_msg, each a DONE
  * @PD_T_NODATA: home to requester, one-way: the supplier died
  * @PD_T_PUT:    to home, one-way: wants to give up the copy that the home counts on
  * @PD_T_ATTACH: member to home, a request with struct pd_attach; the answer is one
