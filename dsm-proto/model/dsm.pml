@@ -548,7 +548,7 @@ inline h_invalidate()
 inline h_step()
 {
 	if
-	:: W.over -> skip
+	:: W.over || W.lost -> skip
 	:: else ->
 		if
 		:: X.w && !W.invs && !(W.needs && W.from != HOME && W.doubt) -> h_invalidate()
@@ -705,11 +705,11 @@ inline h_done(n)
 		:: L(n).donefail -> skip
 		:: else ->
 			if
-			:: X.w -> W.sharers = BIT(n); W.owner = n
+			:: X.w -> W.sharers = BIT(n); W.owner = n; W.doubt = 0
 			:: else ->
 				W.sharers = W.sharers | BIT(n);
 				if
-				:: n == HOME -> W.owner = n
+				:: n == HOME -> W.owner = n; W.doubt = 0
 				:: n != HOME && !(W.sharers & BIT(W.owner)) -> h_elect()
 				:: else
 				fi
@@ -782,11 +782,11 @@ end:	do
 		L(n).sentok = 0; L(n).sentpage = 0; L(n).sentfresh = 0; L(n).sentr = 0; check() }
 	:: d_step { ON(4) && L(n).done -> L(n).done = 0; h_done(n);
 		L(n).donefail = 0; L(n).doner = 0; check() }
-	/* PUT: the home fetches the page for itself, unless it has it */
-	:: d_step { ON(5) && L(n).put && (may_read(HOME) || P(HOME).want || P(HOME).doing == IDLE) ->
+	/* PUT: the home fetches the page ahead, unless it has it */
+	:: d_step { ON(5) && L(n).put && (P(HOME).st || P(HOME).want || P(HOME).doing == IDLE) ->
 		L(n).put = 0;
 		if
-		:: !may_read(HOME) && !P(HOME).want && !P(HOME).lost && !P(HOME).pend -> n_ask(HOME, S, 0)
+		:: !P(HOME).st && !P(HOME).want && !P(HOME).lost && !P(HOME).pend -> n_ask(HOME, S, 1)
 		:: else
 		fi; check() }
 
