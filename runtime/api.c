@@ -4,6 +4,7 @@
  * end; kernel mode in api_kernel.c.
  */
 #define _GNU_SOURCE
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -122,14 +123,17 @@ int popcorn_barrier(popcorn_region_t *r, unsigned int number, unsigned int count
 
 /* --------------------------------------------------------------- user mode */
 
-struct user {
-	struct popcorn p;
-	struct dsm *d;
-};
-
 struct user_region {
 	struct popcorn_region r;
 	struct dsm_region *dsm;
+	struct user_region *next;
+};
+
+struct user {
+	struct popcorn p;
+	struct dsm *d;
+	pthread_mutex_t lock;
+	struct user_region *regions;
 };
 
 static struct dsm *dsm_of(const struct popcorn *p)
@@ -144,8 +148,16 @@ static struct dsm_region *region_of(const struct popcorn_region *r)
 
 static void user_close(struct popcorn *p)
 {
-	dsm_close(dsm_of(p));
-	free(p);
+	struct user *u = (struct user *)p;
+	struct user_region *r;
+
+	dsm_close(u->d);
+	while ((r = u->regions)) {
+		u->regions = r->next;
+		free(r);
+	}
+	pthread_mutex_destroy(&u->lock);
+	free(u);
 }
 
 static unsigned int user_nodes(const struct popcorn *p)
@@ -162,14 +174,20 @@ static struct user_region *region_new(struct popcorn *p)
 	return u;
 }
 
-static int region_made(struct user_region *u, int e, struct popcorn_region **out)
+static int region_made(struct user_region *r, int e, struct popcorn_region **out)
 {
+	struct user *u = (struct user *)r->r.p;
+
 	if (e) {
-		free(u);
+		free(r);
 		return e;
 	}
-	u->r.bytes = u->dsm->bytes;
-	*out = &u->r;
+	r->r.bytes = r->dsm->bytes;
+	pthread_mutex_lock(&u->lock);
+	r->next = u->regions;
+	u->regions = r;
+	pthread_mutex_unlock(&u->lock);
+	*out = &r->r;
 	return 0;
 }
 
@@ -196,8 +214,16 @@ static int user_attach(struct popcorn *p, unsigned int home, uint32_t id,
 
 static int user_detach(struct popcorn_region *r)
 {
+	struct user *u = (struct user *)r->p;
 	int e = dsm_detach(region_of(r));
+	struct user_region **at;
 
+	pthread_mutex_lock(&u->lock);
+	for (at = &u->regions; *at && &(*at)->r != r; at = &(*at)->next)
+		;
+	if (*at)
+		*at = (*at)->next;
+	pthread_mutex_unlock(&u->lock);
 	free(r);
 	return e;
 }
@@ -288,6 +314,13 @@ static int number(const char *name, u32 least, u32 most, u32 *out)
 	return 0;
 }
 
+/* Comings and goings are no news, and what fails is told by a call or by dsm_log(). */
+static void quiet(const char *line)
+{
+	if (getenv("POPCORN_DEBUG"))
+		fprintf(stderr, "%s\n", line);
+}
+
 /* What popcorn(1) run and popcorn_open(3) say of the environment. */
 static int environment(struct popcorn_opts *o, bool *sigbus)
 {
@@ -328,6 +361,7 @@ int api_user_open(const char *spec, struct popcorn **out)
 	int e;
 
 	popcorn_opts_init(&o);
+	o.log = quiet;
 	o.self = strtoul(spec, &end, 10);
 	if (end == spec || *end != ':' || o.self < 0)
 		return -EINVAL;
@@ -344,6 +378,7 @@ int api_user_open(const char *spec, struct popcorn **out)
 	if (!u)
 		return -ENOMEM;
 	u->p.ops = &user_ops;
+	pthread_mutex_init(&u->lock, NULL);
 	e = dsm_open(&o, sigbus, &u->d);
 	if (e) {
 		free(u);

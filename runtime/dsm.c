@@ -214,7 +214,7 @@ static void asked(struct popcorn_done *done)
 	if (status == -EXDEV)
 		status = 0;
 	if (status == -ESTALE)
-		dsm_region_end(r, "ended by its home");
+		dsm_region_end(r, NULL);
 	/* The home's death is an event of its own: nothing is granted any more. */
 	if (status == -EHOSTDOWN || status == -ESHUTDOWN || status == -ESTALE)
 		goto out;
@@ -743,8 +743,8 @@ int dsm_page_drop(struct dsm_region *r, u32 page)
 	return e;
 }
 
-/* Home: @node is dead, or has left. */
-void dsm_page_dead(struct dsm_region *r, u32 page, u16 node)
+/* Home: @node is dead, or has left. Return: whether the page is lost by that. */
+bool dsm_page_dead(struct dsm_region *r, u32 page, u16 node)
 {
 	struct pd_home h = home_of(r, page);
 	struct pd_acts out = { 0 };
@@ -752,20 +752,19 @@ void dsm_page_dead(struct dsm_region *r, u32 page, u16 node)
 	bool lost;
 
 	if (r->dir[page].state == PD_I)
-		return;
+		return false;
 	lock(r, page);
 	if (*h.now)
 		txn(*h.now)->todo &= ~(1ull << node);
 	lost = h.dir->flags & PD_D_LOST;
 	txns_ended(pd_home_dead(&r->c, &h, node, &out));
-	if (!lost && (h.dir->flags & PD_D_LOST)) {
+	lost = !lost && (h.dir->flags & PD_D_LOST);
+	if (lost)
 		count(&r->stat.lost);
-		ue_log(r->d->n, "region %u: page %u died with node %u (offset %#zx)", r->id, page,
-		       node, (size_t)page << UE_PAGE_SHIFT);
-	}
 	add(&q, &out);
 	run(r, page, &q);
 	unlock(r, page);
+	return lost;
 }
 
 /* Page lock held. */

@@ -238,6 +238,7 @@ static inline void *dsm_alias(const struct dsm_region *r, u32 page)
 }
 
 u64 dsm_now(void);	/* ns, CLOCK_MONOTONIC */
+void dsm_log(const struct dsm *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* dsm.c */
 int dsm_types_register(void);
@@ -246,7 +247,7 @@ void dsm_msg_fill(const struct dsm_region *r, struct pd_msg *m, u32 page, u32 re
 int dsm_page_fault(struct dsm_region *r, u32 page, bool write, bool stale, bool waits);
 void dsm_page_ahead(struct dsm_region *r, u32 page, u32 count);
 int dsm_page_drop(struct dsm_region *r, u32 page);
-void dsm_page_dead(struct dsm_region *r, u32 page, u16 node);
+bool dsm_page_dead(struct dsm_region *r, u32 page, u16 node);
 void dsm_work(struct dsm *d);
 void dsm_due(struct dsm_region *r, u64 when);
 void dsm_txn_put(struct dsm_txn *x);
@@ -277,7 +278,7 @@ int dsm_detach(struct dsm_region *r);
 struct dsm_region *dsm_region_get(struct dsm *d, u32 id);
 struct dsm_region *dsm_region_at(struct dsm *d, u64 addr);
 void dsm_region_put(struct dsm_region *r);
-void dsm_region_end(struct dsm_region *r, const char *why);
+void dsm_region_end(struct dsm_region *r, const char *error);
 void dsm_on_attach(struct popcorn_msg *m);
 void dsm_on_detach(struct popcorn_msg *m);
 

@@ -564,7 +564,7 @@ static int uffd_open(struct dsm *d)
 	if (fd < 0) {
 		fd = syscall(SYS_userfaultfd, flags | UFFD_USER_MODE_ONLY);
 		if (fd >= 0 && !d->sigbus)
-			ue_log(d->n, "system calls get EFAULT for shared pages that are not here: "
+			dsm_log(d, "system calls get EFAULT for shared pages that are not here: "
 			       "set vm.unprivileged_userfaultfd=1 or allow /dev/userfaultfd");
 	}
 	if (fd < 0)
@@ -623,7 +623,7 @@ int dsm_faults_start(struct dsm *d)
 		return d->uffd;
 	r = try_show(d->uffd);
 	if (r) {
-		ue_log(d->n, "user mode needs userfaultfd with write protection (Linux 6.4)");
+		dsm_log(d, "user mode needs userfaultfd with write protection (Linux 6.4)");
 		return r;
 	}
 	d->stop_fd = eventfd(0, EFD_CLOEXEC);
@@ -647,7 +647,7 @@ void dsm_faults_stop(struct dsm *d)
 
 	atomic_store(&d->stop, true);
 	if (d->stop_fd >= 0 && write(d->stop_fd, &one, sizeof(one)) < 0)
-		ue_log(d->n, "eventfd: %s", strerror(errno));
+		dsm_log(d, "eventfd: %s", strerror(errno));
 	if (d->has_engine) {
 		ue_kick(d->n);
 		pthread_join(d->engine, NULL);

@@ -5,6 +5,8 @@
  */
 #define _GNU_SOURCE
 #include <sched.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -14,6 +16,27 @@
 #define ATTACH_MS	10000	/* the home may not have made it yet */
 #define LEAVE_MS	10000	/* to give everything back */
 #define HOLD_US		100
+
+#define LOST_LINES	16	/* pages that a death takes, named in the log */
+
+/**
+ * dsm_log() - tell the user what the program can't
+ * @d:   node
+ * @fmt: one line, without newline
+ *
+ * To standard error. What the transport says of comings and goings is for those who
+ * look for it: popcorn_open() decides.
+ */
+void dsm_log(const struct dsm *d, const char *fmt, ...)
+{
+	char line[256];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "popcorn: node %u: %s\n", dsm_self(d), line);
+}
 
 /* ------------------------------------------------------------------ lookup */
 
@@ -396,11 +419,11 @@ int dsm_attach(struct dsm *d, u16 home, u32 id, struct dsm_region **out)
 /**
  * dsm_region_end() - a member's region is over: SIGBUS for who touches it
  * @r:   region
- * @why: for the log
+ * @error: what went wrong, for the log; NULL: its home ended it
  *
  * No lock held.
  */
-void dsm_region_end(struct dsm_region *r, const char *why)
+void dsm_region_end(struct dsm_region *r, const char *error)
 {
 	u32 i;
 
@@ -414,19 +437,27 @@ void dsm_region_end(struct dsm_region *r, const char *why)
 		ue_futex_wake(&r->seq[i], false);
 	}
 	dsm_sync_end(r);
-	ue_log(r->d->n, "region %u of node %u: %s", r->id, r->c.home, why);
+	if (error)
+		dsm_log(r->d, "region %u of node %u is over: %s", r->id, r->c.home, error);
 }
 
 /* Home: a node has no part in the region any more. */
 static void member_gone(struct dsm_region *r, u16 node, bool dead)
 {
 	u64 bit = 1ull << node;
-	u32 i;
+	u32 i, lost = 0;
 
 	if (!(atomic_fetch_and(&r->members, ~bit) & bit))
 		return;
-	for (i = 0; i < r->pages; i++)
-		dsm_page_dead(r, i, node);
+	for (i = 0; i < r->pages; i++) {
+		if (!dsm_page_dead(r, i, node) || ++lost > LOST_LINES)
+			continue;
+		dsm_log(r->d, "region %u: page %u died with node %u (offset %#zx, address %p)",
+			r->id, i, node, (size_t)i << UE_PAGE_SHIFT,
+			r->map ? (void *)(r->map + ((size_t)i << UE_PAGE_SHIFT)) : NULL);
+	}
+	if (lost > LOST_LINES)
+		dsm_log(r->d, "region %u: %u pages in all died with node %u", r->id, lost, node);
 	dsm_sync_gone(r, node, dead);
 }
 
@@ -442,7 +473,7 @@ void dsm_on_detach(struct popcorn_msg *m)
 		if (dsm_is_home(r))
 			member_gone(r, m->from, false);
 		else if (m->from == r->c.home)
-			dsm_region_end(r, "ended by its home");
+			dsm_region_end(r, NULL);
 	}
 	if (m->request)
 		popcorn_answer(m, 0, NULL, 0);

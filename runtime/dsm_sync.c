@@ -180,15 +180,16 @@ static void say(struct dsm_region *r, u16 to, u16 type, u32 number, u32 count, u
 bool dsm_sync_work(struct dsm_region *r)
 {
 	struct dsm_sync *s = enter(r);
-	u32 i;
+	u32 i, left;
 
 	for (i = 0; i < s->nout && !send_now(r, &s->out[i]); i++)
 		;
-	s->nout -= i;
-	memmove(s->out, s->out + i, s->nout * sizeof(*s->out));
-	i = s->nout;
+	left = s->nout - i;
+	if (i && left)
+		memmove(s->out, s->out + i, left * sizeof(*s->out));
+	s->nout = left;
 	leave(r);
-	return i;
+	return left;
 }
 
 /* ------------------------------------------------------------------- locks */

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: GPL-2.0-only OR MIT
+"""Shared memory in user mode: programs of several nodes on this machine, over shm and TCP.
+
+Every scenario is a program of tests/udsm, built with sanitizers, which each node runs and which
+ends with 0 if what it saw was coherent.
+"""
+
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).resolve().parent.parent
+BIN = TOP / "build" / "bin"
+WIRES = ("shm", "tcp")
+BOUND = 110
+DEAD_MS = 4000
+
+nets = itertools.count(os.getpid() % 200)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def built():
+    subprocess.run(["make", "-s", "udsm-tests", "litmus", "tool", "build/bin/popcorn-bench-dsm",
+                    "examples"], cwd=TOP, check=True, timeout=280)
+
+
+def run(*command, bound=BOUND, **env):
+    return subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=bound,
+                          env={**os.environ, **env})
+
+
+def share(nodes, scenario, *arguments, wire="shm", fault="thread", options=()):
+    return run(BIN / "popcorn", "run", "--nodes", f"local:{nodes}", "--wire", wire, "--fault", fault,
+               "--dead", 20000, *options, BIN / "udsm-share", scenario, *arguments)
+
+
+def good(done):
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "runtime error" not in done.stderr and "Sanitizer" not in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("nodes", (2, 3))
+@pytest.mark.parametrize("scenario", ("counter", "locked", "shared", "peterson", "message",
+                                      "threads", "pages", "scan", "calls", "child", "again"))
+def test_coherence(scenario, nodes, wire):
+    good(share(nodes, scenario, 500, wire=wire))
+
+
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("scenario", ("counter", "locked", "shared", "peterson", "threads", "pages",
+                                      "scan", "again"))
+def test_faults_as_signals(scenario, wire):
+    good(share(3, scenario, 300, wire=wire, fault="sigbus"))
+
+
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("scenario", ("counter", "locked", "threads", "scan"))
+def test_spinning(scenario, wire):
+    good(share(2, scenario, 500, wire=wire, options=("--spin",)))
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_arguments(wire):
+    good(share(2, "arguments", wire=wire))
+
+
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("fault", ("thread", "sigbus"))
+def test_the_home_ends_it(wire, fault):
+    good(share(3, "ended", wire=wire, fault=fault))
+
+
+def start(command, nodes, wire, **env):
+    """A process a node, outside popcorn run, which would end the others when one is killed."""
+    net = next(nets)
+    addresses = ",".join(f"127.{net % 250 + 1}.9.{i + 1}" for i in range(nodes))
+    return [subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, text=True,
+                             env={**os.environ, "POPCORN_NODE": f"user:{i}:{wire}:{addresses}",
+                                  "POPCORN_DEAD_MS": str(DEAD_MS), **env})
+            for i in range(nodes)]
+
+
+def finish(procs):
+    try:
+        return [p.communicate(timeout=BOUND) for p in procs]
+    finally:
+        for p in procs:
+            if p.poll() is None:
+                p.kill()
+                p.wait()
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_a_dead_node_takes_only_its_pages(wire):
+    procs = start([BIN / "udsm-share", "killed"], 3, wire)
+    out = finish(procs)
+    assert procs[2].returncode == -signal.SIGKILL
+    assert [p.returncode for p in procs[:2]] == [0, 0], out
+    assert "page 3 died with node 2 (offset 0x3000, address 0x" in out[0][1]
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_a_dead_home_ends_the_region(wire):
+    procs = start([BIN / "udsm-share", "home"], 3, wire)
+    out = finish(procs)
+    assert procs[0].returncode == -signal.SIGKILL
+    assert [p.returncode for p in procs[1:]] == [0, 0], out
+    assert "its home died" in out[1][1]
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_a_peer_that_breaks_the_rules(wire):
+    net = next(nets)
+    addresses = ",".join(f"127.{net % 250 + 1}.9.{i + 1}" for i in range(2))
+    procs = [subprocess.Popen([BIN / "udsm-peer", role, addresses, wire], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True) for role in ("home", "peer")]
+    out = finish(procs)
+    assert [p.returncode for p in procs] == [0, 0], out
+    assert "runtime error" not in out[0][1] and "Sanitizer" not in out[0][1], out
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"),
+                    reason="needs root, to become nobody")
+@pytest.mark.parametrize("wire", WIRES)
+def test_unprivileged(wire, tmp_path):
+    # A copy that nobody may read, wherever the tree is.
+    for name in ("popcorn", "udsm-share"):
+        shutil.copy(BIN / name, tmp_path)
+    for d in (tmp_path, *tmp_path.parents):
+        if d.stat().st_uid == os.geteuid() and d != Path("/tmp") and Path("/tmp") in d.parents:
+            d.chmod(0o755)
+    done = run("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", tmp_path / "popcorn",
+               "run", "-n", "local:2", "-w", wire, tmp_path / "udsm-share", "counter", 500)
+    good(done)
+
+
+def test_run_tells_the_worst_status():
+    command = [BIN / "popcorn", "run", "-n", "local:3"]
+    assert run(*command, "sh", "-c", "exit 0").returncode == 0
+    script = 'case $POPCORN_NODE in user:1:*) exit 3;; user:2:*) exit 1;; esac'
+    assert run(*command, "sh", "-c", script).returncode == 3
+    script = 'case $POPCORN_NODE in user:1:*) kill -9 $$;; esac; sleep 100'
+    done = run(*command, "sh", "-c", script, bound=50)
+    assert done.returncode == 128 + signal.SIGKILL and "node 1: Killed" in done.stderr
+    assert run(*command, "/nowhere/program").returncode == 127
+
+
+@pytest.mark.parametrize("arguments", ((), ("-n", "local:0", "true"), ("-n", "local:65", "true"),
+                                       ("-n", "moon:2", "true"), ("-n", "local:2"),
+                                       ("-n", "local:2", "-w", "string", "true")))
+def test_run_refuses(arguments):
+    assert run(BIN / "popcorn", "run", *arguments).returncode == 2
+
+
+def test_bench_prints_rows():
+    done = run(BIN / "popcorn", "bench", "dsm", "--nodes", "local:2", "--rounds", 1, "--json",
+               "--poll", "block", "--row", "read_fault")
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [r["transport"] for r in rows] == ["shm", "tcp"]
+    assert all(r["median"] > 0 and r["floor"] > 0 and r["engine"] == "user" for r in rows)
+
+
+@pytest.mark.parametrize("program,arguments", (("matrix", (64,)), ("histogram", (100000,))))
+def test_examples(program, arguments):
+    done = run(BIN / "popcorn", "run", "-n", "local:3", BIN / f"example-{program}", *arguments)
+    assert done.returncode == 0 and "right" in done.stdout, done.stdout + done.stderr
+
+
+LITMUS = ("SB", "MP", "LB", "IRIW", "CoRR", "2+2W")
+
+
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("test", LITMUS)
+def test_litmus(test, wire):
+    nodes = 4 if test == "IRIW" else 2
+    done = run(BIN / "popcorn", "run", "-n", f"local:{nodes}", "-w", wire, BIN / "litmus", test, 1000)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{test}: 1000 runs" in done.stdout
