@@ -97,9 +97,9 @@ enum pd_what {
  * @node:   node whose request it is about
  * @req:    that request
  * @status: 0 or -errno
- * @mask:   nodes, bit n is node n
- * @until:  time, as @now
- * @cookie: the caller's, of the ASK that is answered
+ * @mask:   INV: nodes, bit n is node n
+ * @until:  DEFER: time, as @now
+ * @cookie: GRANT: the caller's, of the ASK that is answered
  */
 struct pd_act {
 	u8 what;
@@ -108,9 +108,11 @@ struct pd_act {
 	u16 node;
 	u32 req;
 	s32 status;
-	u64 mask;
-	u64 until;
-	void *cookie;
+	union {
+		u64 mask;
+		u64 until;
+		void *cookie;
+	};
 };
 
 /**
