@@ -83,7 +83,12 @@ static int dsm_want(struct dsm_region *r, struct dsm_page *pg, u32 index, bool w
 		if (e)
 			return e;
 	}
-again:
+	if (!READ_ONCE(pg->req)) { /* most often one is needed; else it is given back */
+new:
+		req = dsm_req_new(r, index);
+		if (!req)
+			return -ENOMEM;
+	}
 	dsm_run_begin(&run, r, pg, index);
 	spin_lock_bh(dsm_lock(r, index));
 	if (r->over) {
@@ -99,10 +104,7 @@ again:
 		}
 	} else if (!req) {
 		spin_unlock_bh(dsm_lock(r, index));
-		req = dsm_req_new(r, index);
-		if (!req)
-			return -ENOMEM;
-		goto again;
+		goto new;
 	} else {
 		pg->req = req;
 		e = pd_fault(&r->cfg, &pg->p, write, &run.out);
