@@ -231,6 +231,7 @@ struct dsm_stat {
  * @inode:    what is mapped
  * @chunk:    records of pages
  * @wait:     who waits for a page that is being taken away, or for @paused
+ * @shrink_at: chunk that the shrinker looked at last
  * @members:  home: who has attached
  * @dying:    home: whose death isn't dealt with on every page yet
  * @stream:   which pages to fetch ahead, unless @advice is RANDOM
@@ -264,6 +265,7 @@ struct dsm_region {
 	wait_queue_head_t wait;
 	atomic_t resident;
 	u32 advice;
+	u32 shrink_at;
 	struct dsm_stat stat;
 	spinlock_t page_lock[DSM_LOCKS];
 

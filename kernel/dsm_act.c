@@ -28,8 +28,10 @@ void dsm_txn_put(struct dsm_txn *t)
 
 struct dsm_txn *dsm_txn_new(struct dsm_region *r, u32 index, gfp_t gfp)
 {
-	struct dsm_txn *t = mempool_alloc(txn_pool, gfp);
+	struct dsm_txn *t;
 
+	/* mempool_alloc() waits for ever where it may wait. */
+	t = gfpflags_allow_blocking(gfp) ? kmalloc(sizeof(*t), gfp) : mempool_alloc(txn_pool, gfp);
 	if (!t)
 		return NULL;
 	memset(t, 0, sizeof(*t));
@@ -105,7 +107,7 @@ struct dsm_req *dsm_req_new(struct dsm_region *r, u32 index)
 	req->a.frame = dsm_frame_alloc(GFP_KERNEL);
 	req->spare = req->a.frame ? dsm_frame_alloc(GFP_KERNEL) : NULL;
 	if (req->spare && dsm_home(r))
-		req->txn = dsm_txn_new(r, index, GFP_KERNEL);
+		req->txn = dsm_txn_new(r, index, GFP_KERNEL | __GFP_NOWARN | __GFP_NORETRY);
 	if (!req->spare || (dsm_home(r) && !req->txn)) {
 		dsm_req_put(req);
 		return NULL;

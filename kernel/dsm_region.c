@@ -725,25 +725,27 @@ static struct notifier_block events = { .notifier_call = event };
 /* -------------------------------------------------------------- the shrinker */
 
 static atomic_long_t to_drop;
-static struct dsm_region *shrunk;	/* where the last round ended, to compare only */
 
-/* Copies that the home has as well are given up, in turns by region. */
+/* Copies that the home has as well are given up, some at a time, in turn. */
 static void shrink_region(struct dsm_region *r, void *arg)
 {
-	long n = atomic_long_read(&to_drop);
-	u32 before = atomic_read(&r->resident);
+	u32 chunks = DIV_ROUND_UP(r->pages, DSM_CHUNK), i, first;
+	int before;
 
-	if (n <= 0 || dsm_home(r) || r->over || !before || r == shrunk)
-		return;
-	dsm_drop(r, 0, r->pages);
-	atomic_long_sub(before - min_t(u32, before, atomic_read(&r->resident)), &to_drop);
-	shrunk = r;
+	for (i = 0; i < chunks && !dsm_home(r) && !r->over; i++) {
+		if (atomic_long_read(&to_drop) <= 0)
+			break;
+		r->shrink_at = (r->shrink_at + 1) % chunks;
+		first = r->shrink_at * DSM_CHUNK;
+		before = atomic_read(&r->resident);
+		dsm_drop(r, first, min_t(u32, DSM_CHUNK, r->pages - first));
+		atomic_long_sub(max(before - atomic_read(&r->resident), 0), &to_drop);
+	}
 }
 
 static void shrink_work(struct work_struct *work)
 {
 	for_each_region(shrink_region, NULL);
-	shrunk = NULL;
 	atomic_long_set(&to_drop, 0);
 }
 static DECLARE_WORK(shrink, shrink_work);
@@ -815,7 +817,7 @@ static void region_show(struct dsm_region *r, void *arg)
 	const struct dsm_stat *s = &r->stat;
 	const char *state = r->over ? "over" : r->leaving ? "leaving" : r->paused ? "paused" : "up";
 
-	seq_printf(arg, "%10u %5u %5u %-7s %10u %10u %6u %018llx %12lld %12lld %12lld %12lld %8lld\n",
+	seq_printf(arg, "%10u %5u %5u %-7s %10u %10u %6u %016llx %12lld %12lld %12lld %12lld %8lld\n",
 		   r->id, r->cfg.self, r->cfg.home, state, r->pages, atomic_read(&r->resident),
 		   r->files, r->members, atomic64_read(&s->faults_local),
 		   atomic64_read(&s->faults_read),
@@ -825,7 +827,7 @@ static void region_show(struct dsm_region *r, void *arg)
 
 static int regions_show(struct seq_file *m, void *v)
 {
-	seq_printf(m, "# %8s %5s %5s %-7s %10s %10s %6s %18s %12s %12s %12s %12s %8s\n", "region",
+	seq_printf(m, "# %8s %5s %5s %-7s %10s %10s %6s %16s %12s %12s %12s %12s %8s\n", "region",
 		   "node", "home", "state", "pages", "resident", "opened", "members", "local",
 		   "read", "write", "invalidated", "lost");
 	for_each_region(region_show, m);

@@ -57,7 +57,8 @@ def gone(c, driver):
 
 
 COHERENCE = [("basic",), ("atomic", 2, 200000), ("false_sharing", 2, 200000), ("message", 2, 50),
-             ("peterson", 2, 100), ("lock", 2, 200), ("syscalls", 2, 4)]
+             ("peterson", 2, 100), ("lock", 2, 200), ("syscalls", 2, 4),
+             ("drop", 40), ("leave", 40, 3)]
 
 
 @pytest.mark.timeout(400)
@@ -154,6 +155,25 @@ def test_a_waiter_is_killed(cluster2):
     c[1].sh("kill -9 $(pidof dsmtest)")
     run.jobs[0].wait()
     gone(c, "msg_socket")
+
+
+def test_the_nodes_go(cluster2):
+    """rmmod of the driver ends the regions of its nodes; popcorn.ko stays while one is open."""
+    c = cluster2
+    load(c, "msg_socket", **SLOW)
+    run = Run(everywhere(c), "touch", 3)
+    time.sleep(2)
+    assert c[2].run("rmmod popcorn").status != 0
+    c[2].rmmod("msg_socket")
+    assert c[2].run("rmmod popcorn").status != 0
+    c[2].sh("grep -q ' over ' /proc/popcorn_regions")
+    for n, j in zip(c, run.jobs):
+        n.sh("kill -9 $(pidof dsmtest)")
+        j.wait()
+    c[2].wait_for("rmmod popcorn", 20)
+    c[1].wait_for("test $(grep -vc '^#' /proc/popcorn_regions) -eq 0", 20)
+    c[1].rmmod("msg_socket")
+    c[1].rmmod("popcorn")
 
 
 def test_whose_region_it_is(cluster2):

@@ -436,6 +436,59 @@ static void t_death(void)
 		want(atomic_load(word(100 + i, 0)) == i);
 }
 
+/* PAGES SECONDS: node 1 writes and goes, within SECONDS; what it wrote is still there. */
+static void t_leave(void)
+{
+	unsigned int i;
+
+	if (node == 1) {
+		for (i = 0; i < arg[0]; i++)
+			atomic_store(word(1 + i, 16), i + 1);
+		atomic_store(word(0, 4), 1);
+		return;
+	}
+	until(word(0, 4), 1);
+	sleep(arg[1]);
+	for (i = 0; i < arg[0]; i++)
+		want(atomic_load(word(1 + i, 16)) == i + 1);
+}
+
+/* PAGES: node 1 gives up what it has, and finds it again. */
+static void t_drop(void)
+{
+	struct popcorn_ioc_advise a = { .bytes = arg[0] * page };
+	struct popcorn_ioc_stat s;
+	unsigned int i, k;
+
+	if (node == home)
+		for (i = 0; i < arg[0]; i++)
+			atomic_store(word(i, 16), i);
+	sync_do(POPCORN_IOC_BARRIER, 1, 2);
+	for (k = 0; k < 3 && node != home; k++) {
+		a.advice = POPCORN_ADVISE_WILLNEED;
+		want(!ioctl(fd, POPCORN_IOC_ADVISE, &a));
+		for (i = 0; i < arg[0]; i++) {
+			want(atomic_load(word(i, 16)) == i + k);
+			if (i % 2 || k)
+				atomic_fetch_add(word(i, 16), 1);
+			else
+				atomic_store(word(i, 16), i + 1);
+		}
+		a.advice = POPCORN_ADVISE_DONTNEED;
+		for (i = 0; i < 200; i++) {
+			want(!ioctl(fd, POPCORN_IOC_ADVISE, &a));
+			want(!ioctl(fd, POPCORN_IOC_STAT, &s));
+			if (!s.resident)
+				break;
+			usleep(10000);
+		}
+		want(!s.resident && s.dropped >= arg[0]);
+	}
+	sync_do(POPCORN_IOC_BARRIER, 1, 2);
+	for (i = 0; i < arg[0]; i++)
+		want(atomic_load(word(i, 16)) == i + 3);
+}
+
 /* Write one page after the other until there is no memory: then SIGBUS, and the rest lives. */
 static void t_fill(void)
 {
@@ -525,6 +578,8 @@ static const struct {
 	{ "wrong", t_wrong },
 	{ "death", t_death },
 	{ "touch", t_touch },
+	{ "leave", t_leave },
+	{ "drop", t_drop },
 	{ "fill", t_fill },
 	{ "cost", t_cost },
 };
