@@ -129,7 +129,8 @@ struct dsm_op {
  * struct dsm_txn - a request at the home
  * @x:        the core's
  * @send:     the page that answers it
- * @msg:      the ASK; NULL: answered, or the home's own
+ * @msg:      the ASK; NULL: answered, or the home's own. Taken by xchg(), as its answer
+ *            may meet its requester's death
  * @ref:      the core, messages under way
  * @r:        region, counted
  * @index:    page
@@ -303,7 +304,8 @@ struct dsm_act {
 	void *p;
 };
 
-#define DSM_UNINIT	__attribute__((__uninitialized__))	/* 1.6 KiB of zeroes cost 300 instructions */
+/* 1.6 KiB of zeroes cost 300 instructions. */
+#define DSM_UNINIT	__attribute__((__uninitialized__))
 
 struct dsm_run {
 	struct dsm_region *r;

@@ -415,11 +415,12 @@ void dsm_ended(struct pd_txn *x)
 {
 	while (x) {
 		struct dsm_txn *t = txn_of(x);
+		struct popcorn_msg *msg;
 
 		x = x->next;
-		if (t->msg)
-			popcorn_answer(t->msg, -EHOSTDOWN, NULL, 0);
-		t->msg = NULL;
+		msg = xchg(&t->msg, NULL);
+		if (msg)
+			popcorn_answer(msg, -EHOSTDOWN, NULL, 0);
 		dsm_txn_put(t);
 	}
 }
@@ -681,9 +682,8 @@ static void act_data(struct dsm_run *run, struct dsm_act *e)
 {
 	if (dsm_home(run->r)) {
 		struct dsm_txn *t = e->p;
-		struct popcorn_msg *msg = t->msg;
+		struct popcorn_msg *msg = xchg(&t->msg, NULL);
 
-		t->msg = NULL;
 		t->send.r = run->r;
 		t->send.index = run->index;
 		t->send.d.fn = txn_sent;
@@ -737,12 +737,15 @@ static void act_grant(struct dsm_run *run, struct dsm_act *e)
 
 	if (e->a.to == r->cfg.self) {
 		spin_lock_bh(dsm_lock(r, run->index));
-		pd_granted(&r->cfg, &run->pg->p, e->a.req, e->a.status, false, dsm_now(), &run->out);
+		pd_granted(&r->cfg, &run->pg->p, e->a.req, e->a.status, false, dsm_now(),
+			   &run->out);
 		dsm_take(run, 0);
 		spin_unlock_bh(dsm_lock(r, run->index));
-	} else if (t->msg) {
-		popcorn_answer(t->msg, e->a.status ?: -EXDEV, NULL, 0);
-		t->msg = NULL;
+	} else {
+		struct popcorn_msg *msg = xchg(&t->msg, NULL);
+
+		if (msg)
+			popcorn_answer(msg, e->a.status ?: -EXDEV, NULL, 0);
 	}
 	dsm_txn_put(t);
 }

@@ -410,7 +410,7 @@ int dsm_mmap(struct file *file, struct vm_area_struct *vma)
 		return -ENXIO;
 	if (!(vma->vm_flags & VM_SHARED))
 		return -EINVAL;
-	if (vma->vm_pgoff + vma_pages(vma) > r->pages || vma->vm_pgoff + vma_pages(vma) < vma->vm_pgoff)
+	if (vma->vm_pgoff > r->pages || vma_pages(vma) > r->pages - vma->vm_pgoff)
 		return -ENXIO;
 	vm_flags_set(vma, VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP);
 	vma->vm_ops = &vm_ops;

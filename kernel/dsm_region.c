@@ -273,9 +273,10 @@ static void tell_members(struct dsm_region *r)
 	mask = r->members;
 	r->members = 0;
 	spin_unlock_bh(&r->lock);
+	/* Of the class that barriers open with: who has passed one may go at once. */
+	dsm_sync_flush(r);
 	for (; mask; mask &= mask - 1)
-		popcorn_send(r->node, __builtin_ctzll(mask), PW_URGENT, PD_T_DETACH, &m, sizeof(m),
-			     0);
+		popcorn_send(r->node, __builtin_ctzll(mask), PW_SYNC, PD_T_DETACH, &m, sizeof(m), 0);
 }
 
 static void region_end(struct work_struct *work)
@@ -363,7 +364,8 @@ void dsm_region_close(struct dsm_region *r)
 
 /* -------------------------------------------------- creating and attaching */
 
-static struct dsm_region *region_new(struct popcorn_node *node, const struct pd_attach *at, u16 home)
+static struct dsm_region *region_new(struct popcorn_node *node, const struct pd_attach *at,
+				     u16 home)
 {
 	u32 i, pages = le32_to_cpu(at->pages);
 	struct dsm_region *r = kvzalloc(sizeof(*r), GFP_KERNEL);

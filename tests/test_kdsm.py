@@ -51,6 +51,7 @@ def gone(c, driver):
     """The modules unload, so nothing of any region is left; no frame was lost."""
     for n in c:
         n.wait_for("test $(grep -vc '^#' /proc/popcorn_regions) -eq 0", 20)
+    for n in c:
         n.rmmod(driver)
         n.rmmod("popcorn")
         assert "never given back" not in n.dmesg()
@@ -58,7 +59,7 @@ def gone(c, driver):
 
 COHERENCE = [("basic",), ("atomic", 2, 200000), ("false_sharing", 2, 200000), ("message", 2, 50),
              ("peterson", 2, 100), ("lock", 2, 200), ("syscalls", 2, 4),
-             ("drop", 40), ("leave", 40, 3)]
+             ("drop", 64), ("leave", 40, 3)]
 
 
 @pytest.mark.timeout(400)

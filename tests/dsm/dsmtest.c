@@ -453,7 +453,7 @@ static void t_leave(void)
 		want(atomic_load(word(1 + i, 16)) == i + 1);
 }
 
-/* PAGES: node 1 gives up what it has, and finds it again. */
+/* PAGES, all of the region: node 1 gives up what it has, and finds it again. */
 static void t_drop(void)
 {
 	struct popcorn_ioc_advise a = { .bytes = arg[0] * page };
