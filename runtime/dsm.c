@@ -543,10 +543,11 @@ static void do_done(struct dsm_region *r, u32 page, u32 req, u8 flags, struct qu
 	if (dsm_is_home(r)) {
 		txns_ended(pd_home_done(&r->c, &h, r->c.self, req, flags, &out));
 		add(q, &out);
-	} else if (tell(r, r->c.home, PD_T_DONE, page, req, flags)) {
+	} else {
+		/* Nobody waits for it here: after who waits for the page, and the next ASK. */
 		dp->done_req = req;
 		dp->done_flags = flags;
-		retry(r, page, DSM_TODO_DONE);
+		later(r, page, DSM_TODO_DONE, 0);
 	}
 }
 
@@ -726,6 +727,19 @@ void dsm_page_ahead(struct dsm_region *r, u32 page, u32 n)
 	}
 }
 
+/* Is there a copy, a request, or something still to be said of the page? */
+bool dsm_page_busy(struct dsm_region *r, u32 page)
+{
+	struct dsm_page *dp = &r->page[page];
+	bool busy;
+
+	/* The state changes before what follows from it is sent: look when that has been. */
+	lock(r, page);
+	busy = dp->p.state || dp->p.want || dp->serves || dp->listed;
+	unlock(r, page);
+	return busy;
+}
+
 /* Return: 0: something was begun; -EBUSY: there is nothing to drop, or not now. */
 int dsm_page_drop(struct dsm_region *r, u32 page)
 {
@@ -782,8 +796,9 @@ static void work_page(struct dsm_region *r, u32 page, u64 now)
 		else
 			ask_remote(r, page, dp->p.req, dp->ask_flags);
 	}
-	if (todo & DSM_TODO_DONE)
-		do_done(r, page, dp->done_req, dp->done_flags, &q);
+	if ((todo & DSM_TODO_DONE) &&
+	    tell(r, r->c.home, PD_T_DONE, page, dp->done_req, dp->done_flags))
+		retry(r, page, DSM_TODO_DONE);
 	if (todo & DSM_TODO_DATA)
 		send_data(r, page);
 	if ((todo & DSM_TODO_PUT) && tell(r, r->c.home, PD_T_PUT, page, 0, 0))
@@ -1023,8 +1038,9 @@ static void on_home(struct popcorn_msg *m)
 		if (m->type == PD_T_DONE)
 			txns_ended(pd_home_done(&r->c, &h, m->from, le32_to_cpu(pm->req),
 						pm->flags & PD_F_FAIL, &out));
-		else
-			take = h.dir->owner == m->from;
+		else /* the DONE by which it became the owner may come later */
+			take = h.dir->owner == m->from ||
+				(*h.now && (*h.now)->node == m->from);
 		add(&q, &out);
 		run(r, page, &q);
 		unlock(r, page);

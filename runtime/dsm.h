@@ -246,6 +246,7 @@ void dsm_msg_fill(const struct dsm_region *r, struct pd_msg *m, u32 page, u32 re
 		  u8 flags);
 int dsm_page_fault(struct dsm_region *r, u32 page, bool write, bool stale, bool waits);
 void dsm_page_ahead(struct dsm_region *r, u32 page, u32 count);
+bool dsm_page_busy(struct dsm_region *r, u32 page);
 int dsm_page_drop(struct dsm_region *r, u32 page);
 bool dsm_page_dead(struct dsm_region *r, u32 page, u16 node);
 void dsm_work(struct dsm *d);

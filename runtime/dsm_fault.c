@@ -296,11 +296,16 @@ static bool wrote(const ucontext_t *uc, const struct dsm_page *dp)
 #endif
 }
 
-/* A thread that waits looks. Return: frames, 0 or -EBUSY. */
+/*
+ * A thread that waits looks. Return: frames, 0 or -EBUSY. What is due after something
+ * came is left to the engine if that is awake: this thread may have what it waits for.
+ */
 static int look(struct dsm *d, u32 *idle)
 {
-	int got = dsm_step(d);
+	int got = popcorn_look(d->n);
 
+	if (got <= 0 || !d->spin)
+		dsm_work(d);
 	*idle = got > 0 ? 0 : *idle + 1;
 	if (got == -EBUSY || *idle % WAIT_LOOKS == WAIT_LOOKS - 1)
 		sched_yield();
@@ -469,9 +474,11 @@ static void *engine_spins(void *arg)
 
 	while (!atomic_load_explicit(&d->stop, memory_order_relaxed)) {
 		woke = false;
-		found = dsm_step(d) > 0;
-		if (!d->sigbus)
-			found |= read_faults(d);
+		found = !d->sigbus && read_faults(d);
+		found |= popcorn_look(d->n) > 0;
+		/* Others wait for it, but less than who was just woken. */
+		if (!woke)
+			dsm_work(d);
 		idle = found ? 0 : idle + 1;
 		most = atomic_load(&d->asks) ? WAIT_LOOKS : IDLE_LOOKS;
 		if (woke || idle % most == most - 1)

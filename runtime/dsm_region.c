@@ -469,7 +469,7 @@ void dsm_on_detach(struct popcorn_msg *m)
 	struct dsm_region *r = m->len == sizeof(*pm) ?
 		dsm_region_get(d, le32_to_cpu(pm->region)) : NULL;
 
-	if (r && le32_to_cpu(pm->gen) == r->gen) {
+	if (r && le32_to_cpu(pm->gen) == r->gen && !(pm->flags & PD_F_IDLE)) {
 		if (dsm_is_home(r))
 			member_gone(r, m->from, false);
 		else if (m->from == r->c.home)
@@ -517,7 +517,7 @@ static int give_back(struct dsm_region *r)
 	do {
 		left = 0;
 		for (i = 0; i < r->pages && !r->dead; i++) {
-			if (!r->page[i].p.state && !r->page[i].p.want)
+			if (!dsm_page_busy(r, i))
 				continue;
 			left++;
 			dsm_page_drop(r, i);
@@ -528,12 +528,27 @@ static int give_back(struct dsm_region *r)
 	return left && !r->dead ? -ETIMEDOUT : 0;
 }
 
-static void leave_request(struct dsm_region *r, u16 to)
+static void detach_request(struct dsm_region *r, u16 to, u8 class, u8 flags)
 {
 	struct pd_msg m;
 
-	dsm_msg_fill(r, &m, 0, 0, 0, 0);
-	popcorn_request(r->d->n, to, PW_SYNC, PD_T_DETACH, &m, sizeof(m), NULL, 0, LEAVE_MS);
+	dsm_msg_fill(r, &m, 0, 0, 0, flags);
+	popcorn_request(r->d->n, to, class, PD_T_DETACH, &m, sizeof(m), NULL, 0, LEAVE_MS);
+}
+
+/*
+ * Nothing that was said before may come after it, on whatever lane: pages that the home
+ * fetched are on their way on one, and DONE, UNLOCK and BARRIER on the other. So the first
+ * request only has to come through.
+ */
+static void leave_request(struct dsm_region *r, u16 to)
+{
+	u64 end = ue_clock_ms() + LEAVE_MS;
+
+	while (dsm_sync_work(r) && ue_clock_ms() < end)
+		usleep(100);
+	detach_request(r, to, PW_SYNC, PD_F_IDLE);
+	detach_request(r, to, PW_URGENT, 0);
 }
 
 /* The home's: nobody gets an answer any more but that it is over. */

@@ -147,7 +147,7 @@ def test_run_tells_the_worst_status():
     assert run(*command, "sh", "-c", "exit 0").returncode == 0
     script = 'case $POPCORN_NODE in user:1:*) exit 3;; user:2:*) exit 1;; esac'
     assert run(*command, "sh", "-c", script).returncode == 3
-    script = 'case $POPCORN_NODE in user:1:*) kill -9 $$;; esac; sleep 100'
+    script = 'case $POPCORN_NODE in user:1:*) kill -9 $$;; esac; exec sleep 100'
     done = run(*command, "sh", "-c", script, bound=50)
     assert done.returncode == 128 + signal.SIGKILL and "node 1: Killed" in done.stderr
     assert run(*command, "/nowhere/program").returncode == 127
