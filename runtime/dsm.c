@@ -777,6 +777,15 @@ bool dsm_page_dead(struct dsm_region *r, u32 page, u16 node)
 		count(&r->stat.lost);
 	add(&q, &out);
 	run(r, page, &q);
+	/* The last copy's node doesn't know that it is: take one before it is dropped. */
+	if (!lost && !*h.now && (h.dir->flags & PD_D_DOUBT)) {
+		struct pd_acts more = { 0 };
+		struct queue then = { 0 };
+
+		if (!pd_ahead(&r->c, &r->page[page].p, &more))
+			add(&then, &more);
+		run(r, page, &then);
+	}
 	unlock(r, page);
 	return lost;
 }

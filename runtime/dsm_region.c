@@ -461,22 +461,42 @@ static void member_gone(struct dsm_region *r, u16 node, bool dead)
 	dsm_sync_gone(r, node, dead);
 }
 
+/* Home: are pages of a node that wants to leave still on their way to others? */
+static bool still_gives(struct dsm_region *r, u16 node)
+{
+	bool gives = false;
+	u32 i;
+
+	for (i = 0; i < r->pages && !gives; i++) {
+		if (!r->now[i])
+			continue;
+		pthread_mutex_lock(&r->lock[dsm_bucket(i)]);
+		gives = r->now[i] && r->now[i]->from == node && (r->now[i]->steps & PD_X_FWD);
+		pthread_mutex_unlock(&r->lock[dsm_bucket(i)]);
+	}
+	return gives;
+}
+
 /* A member leaves; or the home ends it. */
 void dsm_on_detach(struct popcorn_msg *m)
 {
+	int e = 0;
+
 	struct dsm *d = m->node->o.above;
 	const struct pd_msg *pm = m->data;
 	struct dsm_region *r = m->len == sizeof(*pm) ?
 		dsm_region_get(d, le32_to_cpu(pm->region)) : NULL;
 
 	if (r && le32_to_cpu(pm->gen) == r->gen && !(pm->flags & PD_F_IDLE)) {
-		if (dsm_is_home(r))
+		if (dsm_is_home(r) && m->request && still_gives(r, m->from))
+			e = -EAGAIN;
+		else if (dsm_is_home(r))
 			member_gone(r, m->from, false);
 		else if (m->from == r->c.home)
 			dsm_region_end(r, NULL);
 	}
 	if (m->request)
-		popcorn_answer(m, 0, NULL, 0);
+		popcorn_answer(m, e, NULL, 0);
 	else
 		popcorn_msg_done(m);
 	if (r)
@@ -528,12 +548,12 @@ static int give_back(struct dsm_region *r)
 	return left && !r->dead ? -ETIMEDOUT : 0;
 }
 
-static void detach_request(struct dsm_region *r, u16 to, u8 class, u8 flags)
+static int detach_request(struct dsm_region *r, u16 to, u8 class, u8 flags)
 {
 	struct pd_msg m;
 
 	dsm_msg_fill(r, &m, 0, 0, 0, flags);
-	popcorn_request(r->d->n, to, class, PD_T_DETACH, &m, sizeof(m), NULL, 0, LEAVE_MS);
+	return popcorn_request(r->d->n, to, class, PD_T_DETACH, &m, sizeof(m), NULL, 0, LEAVE_MS);
 }
 
 /*
@@ -548,7 +568,8 @@ static void leave_request(struct dsm_region *r, u16 to)
 	while (dsm_sync_work(r) && ue_clock_ms() < end)
 		usleep(100);
 	detach_request(r, to, PW_SYNC, PD_F_IDLE);
-	detach_request(r, to, PW_URGENT, 0);
+	while (detach_request(r, to, PW_URGENT, 0) == -EAGAIN && ue_clock_ms() < end)
+		usleep(100);
 }
 
 /* The home's: nobody gets an answer any more but that it is over. */
