@@ -139,6 +139,20 @@ def test_the_home_dies(cluster2):
     c[2].rmmod("popcorn")
 
 
+def test_a_cut_that_nobody_dies_of(cluster2):
+    """A node whose lease on the home is lost uses no page and waits; healed, it goes on where it was."""
+    c = cluster2
+    load(c, "msg_socket", hb_ms=100, lease_ms=1500, dead_ms=15000)
+    run = Run(everywhere(c), "message", 2, 2000)
+    time.sleep(2)
+    c.cut(1, 2)
+    c[2].wait_for("grep -q ' paused ' /proc/popcorn_regions", 10)
+    time.sleep(1)
+    c.heal()
+    run.ok()
+    gone(c, "msg_socket")
+
+
 def test_a_waiter_is_killed(cluster2):
     """While the home can't be reached a fault waits; it can be killed, and what it asked for is no one's loss."""
     c = cluster2
