@@ -31,10 +31,33 @@ static const char usage[] =
 "Exit status: the worst of the processes'; 128 + signal if one died by a signal.\n";
 
 static volatile sig_atomic_t asked;	/* a signal that we were told to end by */
+static pid_t pid[NODES_MAX];		/* 0: not there, or over */
+
+static void end_all(int sig)
+{
+	unsigned int i;
+
+	for (i = 0; i < NODES_MAX; i++)
+		if (pid[i] > 0)
+			kill(pid[i], sig);
+}
 
 static void on_signal(int sig)
 {
 	asked = sig;
+	end_all(sig);
+}
+
+/* Signals that end us: kept back while processes are made, so that each gets them. */
+static void hold_signals(int how)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(how, &set, NULL);
 }
 
 /* "local:N". Return: N or 0. */
@@ -74,9 +97,9 @@ static pid_t start(unsigned int i, const char *wire, const char *nodes, unsigned
 		   char **argv)
 {
 	char *node = xprintf("user:%u:%s:%s", i, wire, nodes), *number = xprintf("%u", port);
-	pid_t parent = getpid(), pid = fork();
+	pid_t parent = getpid(), p = fork();
 
-	if (pid)
+	if (p)
 		goto out;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
@@ -84,6 +107,7 @@ static pid_t start(unsigned int i, const char *wire, const char *nodes, unsigned
 	signal(SIGINT, SIG_DFL);
 	signal(SIGTERM, SIG_DFL);
 	signal(SIGHUP, SIG_DFL);
+	hold_signals(SIG_UNBLOCK);
 	setenv("POPCORN_NODE", node, 1);
 	setenv("POPCORN_PORT", number, 1);
 	execvp(*argv, argv);
@@ -92,20 +116,11 @@ static pid_t start(unsigned int i, const char *wire, const char *nodes, unsigned
 out:
 	free(node);
 	free(number);
-	return pid;
-}
-
-static void end_all(const pid_t *pid, unsigned int n, int sig)
-{
-	unsigned int i;
-
-	for (i = 0; i < n; i++)
-		if (pid[i] > 0)
-			kill(pid[i], sig);
+	return p;
 }
 
 /* Waits for all; when one dies by a signal, the others are ended. Return: the worst status. */
-static int wait_all(pid_t *pid, unsigned int n)
+static int wait_all(unsigned int n)
 {
 	int worst = 0, status, code;
 	unsigned int left = n, i;
@@ -116,10 +131,7 @@ static int wait_all(pid_t *pid, unsigned int n)
 		p = waitpid(-1, &status, 0);
 		if (p < 0 && errno != EINTR)
 			break;
-		if (asked && !ended) {
-			end_all(pid, n, asked);
-			ended = true;
-		}
+		ended |= asked;
 		for (i = 0; i < n && p > 0; i++) {
 			if (pid[i] != p)
 				continue;
@@ -129,7 +141,7 @@ static int wait_all(pid_t *pid, unsigned int n)
 			if (WIFSIGNALED(status) && !ended) {
 				fprintf(stderr, "popcorn: node %u: %s; ending the others\n", i,
 					strsignal(WTERMSIG(status)));
-				end_all(pid, n, SIGTERM);
+				end_all(SIGTERM);
 				ended = true;
 				worst = code;
 			} else if (!ended && code > worst) {
@@ -154,7 +166,6 @@ int cmd_run(int argc, char **argv)
 	struct sigaction sa = { .sa_handler = on_signal };
 	unsigned int n = 0, i;
 	const char *wire = "shm";
-	pid_t pid[NODES_MAX];
 	char *nodes;
 	int c;
 
@@ -199,18 +210,20 @@ int cmd_run(int argc, char **argv)
 	sigaction(SIGTERM, &sa, NULL);
 	sigaction(SIGHUP, &sa, NULL);
 	nodes = addresses(n);
+	hold_signals(SIG_BLOCK);
 	for (i = 0; i < n; i++) {
 		pid[i] = start(i, wire, nodes, PORT_FIRST + getpid() % PORTS, argv + optind);
 		if (pid[i] < 0) {
 			fprintf(stderr, "popcorn: fork: %s\n", strerror(errno));
-			end_all(pid, i, SIGTERM);
-			n = i;
-			wait_all(pid, n);
+			pid[i] = 0;
+			end_all(SIGTERM);
+			wait_all(i);
 			return EXIT_FAILED;
 		}
 	}
 	free(nodes);
-	return wait_all(pid, n);
+	hold_signals(SIG_UNBLOCK);
+	return wait_all(n);
 }
 
 /* Where the tool's own programs are: beside it, else in PATH. */
