@@ -29,9 +29,11 @@
  * @PD_T_PUT:    to home, one-way: wants to give up the copy that the home counts on
  * @PD_T_ATTACH: member to home, a request with struct pd_attach; the answer is one
  * @PD_T_DETACH: member to home, a request: has given everything back
- * @PD_T_LOCK:   to home, a request, answered when the lock is the requester's
- * @PD_T_UNLOCK: to home, one-way
- * @PD_T_BARRIER: to home, a request, answered when all have come
+ * @PD_T_LOCK:   one-way: to the home: wants it; from the home: has it (PD_F_FAIL: its
+ *               holder's node died)
+ * @PD_T_UNLOCK: one-way, to the home
+ * @PD_T_BARRIER: one-way: to the home: a thread has come; from the home: all have
+ *               (PD_F_FAIL: or died)
  */
 enum pd_type {
 	PD_T_ASK = PW_T_USER,
