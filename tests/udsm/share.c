@@ -443,8 +443,10 @@ static void home(void)
 	if (!me)
 		is("lock", popcorn_lock(r, 9), 0);
 	meet();
-	if (!me)
+	if (!me) {
+		sleep_ms(300); /* the others have heard of the barrier */
 		raise(SIGKILL);
+	}
 	clock_gettime(CLOCK_MONOTONIC, &t0);
 	is("lock", popcorn_lock(r, 9), -EHOSTDOWN);
 	for (i = 0; i < 4; i++)
