@@ -38,7 +38,9 @@ def dest(tmp_path_factory):
 
 def test_files(dest):
     got = files(dest)
-    for name in ("usr/bin/popcorn", "usr/share/man/man1/popcorn.1", "usr/share/man/man4/popcorn.4",
+    for name in ("usr/bin/popcorn", "usr/bin/popcorn-bench-dsm", "usr/lib/libpopcorn.a",
+                 "usr/include/popcorn/popcorn.h", "usr/share/man/man3/popcorn.3",
+                 "usr/share/man/man1/popcorn.1", "usr/share/man/man4/popcorn.4",
                  "usr/share/man/man5/popcorn-nodes.5", "usr/lib/systemd/system/popcorn.service",
                  "usr/lib/systemd/system/popcorn-rxe@.service",
                  "usr/lib/modules-load.d/popcorn.conf", "etc/modprobe.d/popcorn.conf", "etc/popcorn/nodes", f"{SRC}/dkms.conf",
