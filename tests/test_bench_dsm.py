@@ -2,6 +2,7 @@
 """microbench/run dsm: every row is there with its floor, and wrong use is one clear line."""
 
 import json
+import platform
 import subprocess
 
 import pytest
@@ -32,6 +33,8 @@ def test_wrong_use_is_one_line(args, says):
     assert says in r.stderr and r.stderr.count("\n") == 1
 
 
+@pytest.mark.skipif([int(n) for n in platform.release().split(".")[:2]] < [6, 4],
+                    reason="shared memory in user mode needs Linux 6.4")
 def test_user_mode(tmp_path):
     r = run("--nodes", "local:2", "--transport", "shm", "--quick", "--json", tmp_path / "a.json")
     assert r.returncode == 0, r.stderr

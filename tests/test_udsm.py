@@ -8,6 +8,7 @@ ends with 0 if what it saw was coherent.
 import itertools
 import json
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -26,6 +27,8 @@ nets = itertools.count(os.getpid() % 200)
 
 @pytest.fixture(scope="module", autouse=True)
 def built():
+    if [int(n) for n in platform.release().split(".")[:2]] < [6, 4]:
+        pytest.skip("shared memory in user mode needs Linux 6.4 (UFFDIO_CONTINUE_MODE_WP)")
     subprocess.run(["make", "-s", "udsm-tests", "litmus", "tool", "build/bin/popcorn-bench-dsm",
                     "examples"], cwd=TOP, check=True, timeout=280)
 
