@@ -150,7 +150,10 @@ void dsm_frame_set(struct dsm_region *r, struct dsm_page *pg, u32 index,
 	dsm_resident(r, 1);
 }
 
-/* Its frame leaves the page; locked. Return: it, or NULL if what is being sent keeps it. */
+/*
+ * Its frame leaves the page; locked. Return: it, or NULL if what is being sent keeps it:
+ * then the last send_end() frees it, and page->index counts those to come.
+ */
 static struct popcorn_frame *frame_clear(struct dsm_region *r, struct dsm_page *pg)
 {
 	struct popcorn_frame *f = pg->frame;
@@ -159,6 +162,7 @@ static struct popcorn_frame *frame_clear(struct dsm_region *r, struct dsm_page *
 	if (!f)
 		return NULL;
 	f->page->mapping = NULL;
+	f->page->index = pg->sends;
 	pg->frame = NULL;
 	pg->sends = 0;
 	dsm_resident(r, -1);
@@ -177,15 +181,15 @@ static void send_end(struct dsm_send *s)
 {
 	struct dsm_page *pg = dsm_page(s->r, s->index);
 	struct popcorn_frame *f = s->f;
-	bool last;
+	bool last = false;
 
 	s->f = NULL;
 	spin_lock_bh(dsm_lock(s->r, s->index));
-	last = page_ref_dec_return(f->page) == 1;
-	if (pg->frame == f) {
+	put_page(f->page);
+	if (pg->frame == f)
 		pg->sends--;
-		last = false;
-	}
+	else
+		last = !--f->page->index;
 	spin_unlock_bh(dsm_lock(s->r, s->index));
 	if (last)
 		dsm_frame_free(f);
