@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-# popcorn-bench: the transport's rows between user-mode nodes.
+# Between user-mode nodes: popcorn-bench has the transport's rows, popcorn-bench-dsm those of shared
+# memory, also in kernel mode.
 
-build/bin/popcorn-bench: $(wildcard microbench/user/*.c) build/lib/libpopcorn.a runtime/transport.h
+BENCH_PROGRAMS := build/bin/popcorn-bench build/bin/popcorn-bench-dsm
+build/bin/popcorn-bench: microbench/user/bench.c runtime/transport.h
+build/bin/popcorn-bench-dsm: microbench/user/dsm.c include/popcorn/popcorn.h
+$(BENCH_PROGRAMS): microbench/user/pin.h build/lib/libpopcorn.a
 	@mkdir -p $(@D)
-	$(CC) $(UE_CFLAGS) -o $@ $(wildcard microbench/user/*.c) build/lib/libpopcorn.a $(UE_LIBS)
+	$(CC) $(UE_CFLAGS) -o $@ $(filter %.c,$^) build/lib/libpopcorn.a $(UE_LIBS)
 
-all: build/bin/popcorn-bench
+all: $(BENCH_PROGRAMS)

@@ -20,6 +20,8 @@
 
 #include <runtime/transport.h>
 
+#include "pin.h"
+
 #define PAGE		4096
 #define ASK		64	/* bytes of a request for a page */
 #define BATCH		64	/* streams are timed over so many */
@@ -426,22 +428,6 @@ static void row_urgent(void)
 }
 
 /* ------------------------------------------------------------------ nodes */
-
-static void pin(u32 nth)
-{
-	cpu_set_t all, one;
-	int cpu;
-
-	if (sched_getaffinity(0, sizeof(all), &all) || !CPU_COUNT(&all))
-		return;
-	nth %= CPU_COUNT(&all);
-	for (cpu = 0; cpu < CPU_SETSIZE; cpu++)
-		if (CPU_ISSET(cpu, &all) && !nth--)
-			break;
-	CPU_ZERO(&one);
-	CPU_SET(cpu, &one);
-	sched_setaffinity(0, sizeof(one), &one);
-}
 
 /* Comings and goings are no news here; what fails is reported by who asked. */
 static void quiet(const char *line)

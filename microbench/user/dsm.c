@@ -30,6 +30,8 @@
 
 #include <popcorn/popcorn.h>
 
+#include "pin.h"
+
 #define PAGE		4096
 #define NODES_MAX	16
 #define SAMPLES		2048	/* of a round */
@@ -92,22 +94,6 @@ static double now_us(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return t.tv_sec * 1e6 + t.tv_nsec / 1e3;
-}
-
-static void pin(unsigned int nth)
-{
-	cpu_set_t all, one;
-	int cpu;
-
-	if (sched_getaffinity(0, sizeof(all), &all) || !CPU_COUNT(&all))
-		return;
-	nth %= CPU_COUNT(&all);
-	for (cpu = 0; cpu < CPU_SETSIZE; cpu++)
-		if (CPU_ISSET(cpu, &all) && !nth--)
-			break;
-	CPU_ZERO(&one);
-	CPU_SET(cpu, &one);
-	sched_setaffinity(0, sizeof(one), &one);
 }
 
 /* Pages in an order that no stream is seen in, the same each time. */
