@@ -206,8 +206,8 @@ static int initiator(struct ue_conn *c)
 		c->state = UE_CONN_READY;
 		return say(c, &c->hs.proof, sizeof(c->hs.proof), true);
 	}
-	/* The lane may carry frames as soon as the core says so. */
-	r = go_live(c);
+	/* The lane may carry frames as soon as the core says so. Who refuses gives no memory. */
+	r = ((const struct pw_ready *)c->buf)->refusal ? 0 : go_live(c);
 	if (r)
 		return r;
 	ue_lock(&ul->lock);

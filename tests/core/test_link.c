@@ -300,8 +300,35 @@ static void attempt_times_out(void)
 	CHECK_EQ(p->s[0].l.state, PT_LINK_CLOSE);
 	pt_link_drained(&p->s[0].l, p->now);
 	CHECK_EQ(p->s[0].l.state, PT_LINK_WAIT);
-	pair_tick(p, 50);
+	pair_tick(p, 20);
+	CHECK_EQ(p->s[0].l.state, PT_LINK_WAIT);
+	pair_tick(p, 55);
 	CHECK_EQ(p->s[0].l.state, PT_LINK_CONNECT);
+	pair_free(p);
+}
+
+/* Both call at once, both fail, and the lower one's wires always take so much longer to drain. */
+static void callers_fall_out_of_step(void)
+{
+	struct pt_cfg cfg = pair_cfg();
+	struct pair *p = pair_new(&cfg, &cfg);
+	struct pt_link *l[2] = { &p->s[0].l, &p->s[1].l };
+	int round, i, apart = 0;
+
+	for (round = 0; round < 10; round++) {
+		for (i = 0; i < 2; i++) {
+			pt_link_want(l[i], p->now);
+			while (l[i]->state != PT_LINK_CONNECT)
+				pt_link_tick(l[i], l[i]->deadline);
+			pt_link_fault(l[i], -ECONNRESET, p->now);
+			side_act(p, i);
+		}
+		p->now += 1000;
+		pt_link_drained(l[1], p->now);
+		pt_link_drained(l[0], p->now + 2 * cfg.backoff_ms);
+		apart += l[0]->deadline + 20 < l[1]->deadline || l[1]->deadline + 20 < l[0]->deadline;
+	}
+	CHECK(apart);
 	pair_free(p);
 }
 
@@ -363,6 +390,7 @@ static const struct tap_test tests[] = {
 	TEST(limits), TEST(lease_begins_and_holds), TEST(silence), TEST(one_way_cut),
 	TEST(suspended), TEST(any_frame_is_news), TEST(false_echoes), TEST(goodbye),
 	TEST(bye_is_not_lost_behind_messages), TEST(never_there), TEST(attempt_times_out),
+	TEST(callers_fall_out_of_step),
 	TEST(faults_in_every_state), TEST(killed_in_every_state), TEST(states_have_names),
 };
 

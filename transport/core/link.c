@@ -181,13 +181,15 @@ static void buried(struct pt_link *l)
  */
 void pt_link_drained(struct pt_link *l, u64 now)
 {
-	u32 n = l->attempts < 5 ? l->attempts : 5;
+	u64 wait = (u64)l->node->cfg.backoff_ms << (l->attempts < 5 ? l->attempts : 5);
+	u32 dice;
 
 	if (!set_state(l, PT_LINK_WAIT))
 		return;
 	l->attempts++;
-	l->deadline = now + ((u64)l->node->cfg.backoff_ms << n);
-	/* Of two that keep meeting, the higher id gives way. */
+	/* Of two that call each other at once both fail, and must not go on in step. */
+	l->node->env->random(l->node->ctx, &dice, sizeof(dice));
+	l->deadline = now + wait / 2 + dice % wait;
 	if (l->node->id > l->peer)
 		l->deadline += 2 * l->node->cfg.backoff_ms;
 	if (l->dying)
