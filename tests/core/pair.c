@@ -180,8 +180,11 @@ void pair_pump(struct pair *p, int i)
 
 	for (c = 0; c < PW_CLASSES; c++) {
 		while (pt_lane_tx(&s->l.lane[c], &out)) {
-			struct wire_frame *f = &s->wire[c][s->tail[c]++ % WIRE_MAX];
+			struct wire_frame *f = &s->wire[c][s->tail[c] % WIRE_MAX];
 
+			if (p->lossy && s->tail[c] - s->head[c] == WIRE_MAX - 1)
+				continue;
+			s->tail[c]++;
 			CHECK(s->tail[c] - s->head[c] < WIRE_MAX);
 			f->out = out;
 			f->len = PW_HDR + out.len;

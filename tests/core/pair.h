@@ -46,6 +46,7 @@ struct side {
 struct pair {
 	struct pt_table table;
 	u64 now;
+	bool lossy;		/* a wire loses what doesn't fit: credit was forged */
 	struct side s[2];
 };
 

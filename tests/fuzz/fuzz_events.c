@@ -226,7 +226,7 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 
 	seen = calloc(2 * PW_CLASSES, sizeof(*seen));
 	memset(held, 0, sizeof(held));
-	evil = in8(&in) & 1;
+	evil = p->lossy = in8(&in) & 1;
 	for (i = 0; i < 2; i++)
 		p->s[i].keep = true;
 	p->s[0].l.imm = p->s[1].l.imm = in8(&in) & 1;
