@@ -184,6 +184,18 @@ int pd_fault(const struct pd_cfg *c, struct pd_page *p, bool write, struct pd_ac
  */
 int pd_ahead(const struct pd_cfg *c, struct pd_page *p, struct pd_acts *out);
 
+/*
+ * The next request for the page is to have number @req: those of one message count on from
+ * page to page. Return: false: one is under way, or may have had that number before.
+ */
+static inline bool pd_number(struct pd_page *p, u32 req)
+{
+	if (p->want || (s32)(req - p->req) <= 0)
+		return false;
+	p->req = req - 1;
+	return true;
+}
+
 /* May it be mapped so, now? Not while the mapping is being taken away. */
 static inline bool pd_may(const struct pd_page *p, bool write)
 {

@@ -16,7 +16,9 @@
  * @PD_T_ASK:    requester to home, a request that names a frame. Answered by the
  *               page (data and right in one), or by a status: -EXDEV: the right, the
  *               data were kept or come from another node; -EIO: the page is lost;
- *               -EAGAIN: not idle (PD_F_IDLE); -ESTALE: no such region
+ *               -EAGAIN: not idle (PD_F_IDLE); -ESTALE: no such region.
+ *               With PD_F_IDLE it may be for several pages, one after the other, and
+ *               names a frame for each: each is answered by itself, and in any order
  * @PD_T_FWD:    home to supplier, a request: give @req's node the page. The answer:
  *               0: done or under way; -ENODATA: has none
  * @PD_T_FETCH:  the same if the home itself wants the page: the request names a
@@ -24,7 +26,8 @@
  * @PD_T_INV:    home to sharer, a request: drop the page. Answered when it is dropped
  * @PD_T_DATA:   supplier to requester, one-way: a page behind the header
  * @PD_T_DONE:   requester to home, one-way: it is in place (or, PD_F_FAIL, it never came).
- *               A DONE or ASK may be followed by further pd_msg, each a DONE
+ *               A DONE or ASK may be followed by further pd_msg, each a DONE. One may
+ *               be for several pages, of which each request has the next number
  * @PD_T_NODATA: home to requester, one-way: the supplier died
  * @PD_T_PUT:    to home, one-way: wants to give up the copy that the home counts on
  * @PD_T_ATTACH: member to home, a request with struct pd_attach; the answer is one
@@ -52,6 +55,8 @@ enum pd_type {
 	PD_T_END
 };
 
+#define PD_BATCH	32	/* pages of one message, at most */
+
 #define PD_F_WRITE	0x01	/* ASK, FWD, FETCH: to write; the supplier drops its copy */
 #define PD_F_HOLDS	0x02	/* ASK: a copy is there, only the right is missing */
 #define PD_F_IDLE	0x04	/* ASK: only if nobody else uses the page; ahead of need */
@@ -61,11 +66,13 @@ enum pd_type {
  * struct pd_msg - header of all messages about pages
  * @region: id of the region
  * @gen:    generation: tells it from earlier ones with the same id
- * @page:   number in the region; the first one of an ASK for several
- * @req:    the requester's number for its request, which DATA, GRANT and DONE repeat
+ * @page:   number in the region; the first one of an ASK or DONE for several
+ * @req:    the requester's number for its request, which DATA, GRANT and DONE repeat;
+ *          of all its requests for a page each has another
  * @node:   requester (FWD, FETCH); else zero
  * @flags:  PD_F_*
- * @pages:  how many from @page on (ASK); else 1. Their requests are @req, @req + 1, …
+ * @pages:  how many from @page on: ASK, as many as it names frames; DONE, 1 to PD_BATCH;
+ *          else 1. Their requests are @req, @req + 1, …
  */
 struct pd_msg {
 	__le32 region;

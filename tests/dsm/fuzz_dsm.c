@@ -62,6 +62,8 @@ static void any_call(const u8 *data, size_t size)
 			pd_fault(&c, &p, flags & 1, &out);
 			break;
 		case 1:
+			if (flags & 1)
+				pd_number(&p, req);
 			pd_ahead(&c, &p, &out);
 			break;
 		case 2:

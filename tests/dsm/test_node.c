@@ -265,6 +265,23 @@ static void ahead_of_need(void)
 	next(PD_DO_DEFER);
 }
 
+static void no_request_has_the_number_of_another(void)
+{
+	fresh();
+	CHECK(pd_number(&p, 7));
+	CHECK_EQ(CALL(pd_ahead(&cfg, &p, &out)), 0);
+	CHECK_EQ(next(PD_SEND_ASK)->req, 7);
+	CHECK(!pd_number(&p, 8));
+	CHECK_EQ(CALL(pd_granted(&cfg, &p, 7, -EAGAIN, false, HERE, &out)), 0);
+	CHECK(!pd_number(&p, 7));
+	CHECK(pd_number(&p, 0x7fffffff));
+	CHECK(pd_number(&p, 0xfffffff0));
+	CHECK(pd_number(&p, 3));
+	CHECK(!pd_number(&p, 0xfffffff0));
+	CALL(pd_fault(&cfg, &p, false, &out));
+	CHECK_EQ(next(PD_SEND_ASK)->req, 3);
+}
+
 static void a_lost_page(void)
 {
 	fresh();
@@ -298,7 +315,8 @@ static const struct tap_test tests[] = {
 	TEST(what_is_stale_changes_nothing), TEST(an_upgrade_needs_no_data),
 	TEST(an_upgrade_that_lost_its_copy_needs_them), TEST(a_grant_is_held),
 	TEST(what_is_given_is_gone), TEST(copies_are_dropped_silently_but_the_owners),
-	TEST(an_inv_meets_a_drop), TEST(ahead_of_need), TEST(a_lost_page),
+	TEST(an_inv_meets_a_drop), TEST(ahead_of_need),
+	TEST(no_request_has_the_number_of_another), TEST(a_lost_page),
 };
 
 TAP_MAIN(tests)
