@@ -49,10 +49,12 @@ $(PT_TEST_BIN): build/bin/core-%: tests/core/%.c tests/core/pair.c tests/core/pa
 core-tests: $(PT_TEST_BIN)
 all: core-tests
 
-# Fuzzers. `make fuzz FUZZ_SECONDS=60` runs each for so long, beginning with the corpus.
+# Fuzzers. `make fuzz FUZZ_SECONDS=60` runs each for so long, beginning with the corpus and what was
+# found before; `make fuzz-check` the same FUZZ_RUNS inputs each time.
 
 FUZZ := frames handshake events
 FUZZ_SECONDS ?= 60
+FUZZ_RUNS ?= 6000
 FUZZ_BIN := $(addprefix build/bin/fuzz_,$(FUZZ))
 FUZZ_CC := clang-19
 FUZZ_FLAGS := -DTAP_ABORT -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
@@ -61,10 +63,19 @@ $(FUZZ_BIN): build/bin/%: tests/fuzz/%.c tests/fuzz/fuzz.h tests/core/pair.c tes
 	@mkdir -p $(@D)
 	$(FUZZ_CC) $(PT_CFLAGS) $(FUZZ_FLAGS) -o $@ $< tests/core/pair.c $(PT_CORE_SRC)
 
+# $(call fuzz-check,NAME,CORPUS): nothing of time or addresses goes into what is tried.
+define fuzz-check
+	@rm -rf build/fuzz/check-$(1) && mkdir -p build/fuzz/check-$(1)
+	build/bin/fuzz_$(1) -seed=1 -use_cmp=0 -entropic=0 -reload=0 -runs=$(FUZZ_RUNS) -timeout=10 \
+		-max_len=2048 -len_control=0 -print_final_stats=1 -artifact_prefix=build/fuzz/$(1)- build/fuzz/check-$(1) $(2)
+endef
+
 .PHONY: fuzzers fuzz
 fuzzers: $(FUZZ_BIN)
 all: fuzzers
 fuzz: $(FUZZ:%=fuzz-run-%)
+fuzz-check-%: build/bin/fuzz_%
+	$(call fuzz-check,$*,tests/fuzz/corpus/$*)
 fuzz-run-%: build/bin/fuzz_%
 	@mkdir -p build/fuzz/$*
 	$< -max_total_time=$(FUZZ_SECONDS) -timeout=10 -max_len=2048 -len_control=0 -print_final_stats=1 \

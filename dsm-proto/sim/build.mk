@@ -44,17 +44,20 @@ $(PD_TEST_BIN): build/bin/dsm-%: tests/dsm/%.c tests/core/tap.h $(PD_HDR) $(PD_T
 dsm-tests: $(PD_TEST_BIN)
 all: dsm-tests
 
-# A fuzzer. `make dsm-fuzz FUZZ_SECONDS=60` runs it for so long, beginning with the corpus.
+# A fuzzer. `make dsm-fuzz FUZZ_SECONDS=60` runs it for so long, beginning with the corpus;
+# `make dsm-fuzz-check` the same inputs each time.
 
 build/bin/fuzz_dsm: tests/dsm/fuzz_dsm.c $(PD_CORE_SRC) $(PD_SIM_SRC) $(PD_HDR) dsm-proto/sim/build.mk
 	@mkdir -p $(@D)
 	clang-19 $(PD_CFLAGS) -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -o $@ $< \
 		$(PD_CORE_SRC) $(filter-out %/main.c,$(PD_SIM_SRC))
 
-.PHONY: dsm-fuzzer dsm-fuzz
+.PHONY: dsm-fuzzer dsm-fuzz dsm-fuzz-check
 dsm-fuzzer: build/bin/fuzz_dsm
 all: dsm-fuzzer
 dsm-fuzz: build/bin/fuzz_dsm
 	@mkdir -p build/fuzz/dsm
 	$< -max_total_time=$(or $(FUZZ_SECONDS),60) -timeout=10 -max_len=4096 -len_control=0 \
 		-print_final_stats=1 -artifact_prefix=build/fuzz/dsm- build/fuzz/dsm tests/dsm/corpus
+dsm-fuzz-check: build/bin/fuzz_dsm
+	$(call fuzz-check,dsm,tests/dsm/corpus)
