@@ -53,6 +53,9 @@
 #define DSM_DONE_NS	50000		/* that DONE waits for an ASK to go with, at most */
 #define DSM_DONES	16		/* in one message, at most */
 
+/* What a fault that had to wait was for: see trace_popcorn_dsm_fault(). */
+enum dsm_fault_kind { DSM_FAULT_READ, DSM_FAULT_WRITE, DSM_FAULT_UPGRADE };
+
 /* Completions that .fast deals with. */
 enum dsm_item_kind { DSM_ITEM_INV, DSM_ITEM_FWD };
 
@@ -399,7 +402,8 @@ struct dsm_op *dsm_op_new(struct dsm_region *r, u32 index, struct popcorn_msg *m
 void dsm_req_put(struct dsm_req *req);
 struct dsm_req *dsm_req_new(struct dsm_region *r, u32 index);
 void dsm_inv_free(struct dsm_inv *inv);
-void dsm_frame_set(struct dsm_region *r, struct dsm_page *pg, u32 index, struct popcorn_frame *f);
+void dsm_frame_set(struct dsm_region *r, struct dsm_page *pg, u32 index, struct popcorn_frame *f,
+		   u16 from);
 bool dsm_first(struct dsm_region *r, struct dsm_page *pg, struct dsm_dir *dir, u32 index,
 	       struct popcorn_frame *f);
 void dsm_due(struct dsm_region *r, u64 until);

@@ -9,6 +9,7 @@
 #include <linux/slab.h>
 
 #include "dsm.h"
+#include "trace.h"
 
 #define RESERVE		64		/* objects that are there when memory is short */
 
@@ -140,10 +141,12 @@ int dsm_act_init(void)
 
 /* ------------------------------------------------------- frames and pages */
 
-/* A page becomes the region's; nobody can see it yet. Locked. */
-void dsm_frame_set(struct dsm_region *r, struct dsm_page *pg, u32 index,
-		      struct popcorn_frame *f)
+/* A page that came from a node becomes the region's; nobody can see it yet. Locked. */
+void dsm_frame_set(struct dsm_region *r, struct dsm_page *pg, u32 index, struct popcorn_frame *f,
+		   u16 from)
 {
+	if (from != r->cfg.self)
+		trace_popcorn_dsm_data(r, index, from);
 	f->page->mapping = r->inode->i_mapping;
 	f->page->index = index;
 	pg->frame = f;
@@ -212,7 +215,7 @@ bool dsm_first(struct dsm_region *r, struct dsm_page *pg, struct dsm_dir *dir, u
 		return true;
 	if (!f)
 		return false;
-	dsm_frame_set(r, pg, index, f);
+	dsm_frame_set(r, pg, index, f, r->cfg.self);
 	pd_home_first(&r->cfg, &dir->d, &pg->p);
 	return false;
 }
@@ -819,6 +822,7 @@ void dsm_run_unmap(struct dsm_run *run)
 	if (gone) {
 		run->pg->todo &= ~DSM_TODO_UNMAP;
 		run->pg->tries = 0;
+		trace_popcorn_dsm_inv(r, run->pg, run->index);
 		pd_unmapped(&r->cfg, &run->pg->p, &run->out);
 		dsm_take(run, 0);
 	} else {

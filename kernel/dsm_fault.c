@@ -11,6 +11,7 @@
 #include <linux/sched/signal.h>
 
 #include "dsm.h"
+#include "trace.h"
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 11, 0)
 #define folio_mapcount(folio) page_mapcount(&(folio)->page)
@@ -263,6 +264,21 @@ static struct page *page_lock_mappable(struct dsm_region *r, struct dsm_page *pg
 	return page;
 }
 
+/* dsm_wait() for a fault. The VMA may be gone afterwards. */
+static int fault_wait(struct dsm_region *r, struct dsm_page *pg, struct dsm_req *req,
+		      const struct vm_fault *vmf, bool write)
+{
+	u8 kind = !write ? DSM_FAULT_READ :
+		  pg->p.state == PD_S ? DSM_FAULT_UPGRADE : DSM_FAULT_WRITE;
+	u64 ns = dsm_now();
+	int e = dsm_wait(r, pg, req);
+
+	ns = dsm_now() - ns;
+	atomic64_add(ns, &r->stat.fault_ns);
+	trace_popcorn_dsm_fault(r, vmf, kind, ns);
+	return e;
+}
+
 static vm_fault_t bus(struct dsm_region *r, struct vm_fault *vmf, int e)
 {
 	const char *why = r->over == -EHOSTDOWN ? "its home is dead" :
@@ -318,7 +334,7 @@ static vm_fault_t dsm_fault(struct vm_fault *vmf)
 		if (!e)
 			continue;
 		if (!(vmf->flags & FAULT_FLAG_ALLOW_RETRY)) {
-			e = dsm_wait(r, pg, req);
+			e = fault_wait(r, pg, req, vmf, write);
 			if (e && e != -EINTR)
 				return bus(r, vmf, e);
 			if (e)
@@ -326,15 +342,11 @@ static vm_fault_t dsm_fault(struct vm_fault *vmf)
 			continue;
 		}
 		if (!(vmf->flags & FAULT_FLAG_RETRY_NOWAIT)) {
-			u64 since = dsm_now();
-
 			get_file(file);
 			release_fault_lock(vmf);
-			/* The VMA may be gone from here on. */
-			e = dsm_wait(r, pg, req);
+			e = fault_wait(r, pg, req, vmf, write);
 			if (e && e != -EINTR)
 				WRITE_ONCE(pg->error, -e);
-			atomic64_add(dsm_now() - since, &r->stat.fault_ns);
 			fput(file);
 		} else if (req) {
 			dsm_req_put(req);

@@ -30,7 +30,7 @@ static void ask_over(struct dsm_req *req, int status)
 	req->status = status;
 	if (run.pg->req == req) {
 		if (f && !run.pg->frame) {
-			dsm_frame_set(r, run.pg, req->index, f);
+			dsm_frame_set(r, run.pg, req->index, f, r->cfg.home);
 			f = NULL;
 		}
 		e = pd_granted(&r->cfg, &run.pg->p, req->req, status, data, dsm_now(), &run.out);
@@ -288,7 +288,7 @@ static void data_msg(struct dsm_region *r, struct popcorn_msg *msg, u32 index)
 	e = pg->req != req || pg->frame ? -ESTALE :
 	    pd_data(&r->cfg, &pg->p, number, dsm_now(), &run.out);
 	if (!e) {
-		dsm_frame_set(r, pg, index, f);
+		dsm_frame_set(r, pg, index, f, msg->from);
 		f = NULL;
 		dsm_take(&run, 0);
 	}
@@ -468,7 +468,7 @@ static void item_fwd(struct dsm_txn *t)
 	t->fwd_busy = false;
 	if (f && run.dir->now == &t->x && !run.pg->frame &&
 	    !pd_data(&r->cfg, &run.pg->p, t->x.req, dsm_now(), &run.out)) {
-		dsm_frame_set(r, run.pg, t->index, f);
+		dsm_frame_set(r, run.pg, t->index, f, t->fwd_to);
 		f = NULL;
 		dsm_take(&run, 0);
 	}

@@ -4,5 +4,7 @@
  */
 #include <linux/types.h>
 
+#include "dsm.h"
+
 #define CREATE_TRACE_POINTS
 #include "trace.h"

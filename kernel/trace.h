@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Tracepoints popcorn:*: every message sent and received, pages, waits and
- * changes of a link.
+ * changes of a link; of shared memory: who waits where for a page, pages that
+ * came and mappings that were taken away, which `popcorn dsm-prof` records.
  */
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM popcorn
@@ -10,6 +11,10 @@
 #define POPCORN_TRACE_H
 
 #include <linux/tracepoint.h>
+
+struct dsm_page;
+struct dsm_region;
+struct vm_fault;
 
 DECLARE_EVENT_CLASS(popcorn_message,
 	TP_PROTO(u16 node, u16 peer, u8 class, u8 kind, u16 type, u32 len),
@@ -105,6 +110,87 @@ TRACE_EVENT(popcorn_wait,
 	),
 	TP_printk("node=%u peer=%u class=%u type=%u ns=%llu status=%d", __entry->node,
 		  __entry->peer, __entry->class, __entry->type, __entry->ns, __entry->status)
+);
+
+/* A thread has waited @ns for a page. ip: of the user's; call: within a system call, before it */
+TRACE_EVENT(popcorn_dsm_fault,
+	TP_PROTO(const struct dsm_region *r, const struct vm_fault *vmf, u8 kind, u64 ns),
+	TP_ARGS(r, vmf, kind, ns),
+	TP_STRUCT__entry(
+		__field(u16, node)
+		__field(u16, home)
+		__field(u32, region)
+		__field(u64, at)
+		__field(u64, ip)
+		__field(u64, ns)
+		__field(u32, tgid)
+		__field(u8, kind)
+		__field(bool, call)
+	),
+	TP_fast_assign(
+		__entry->node = r->cfg.self;
+		__entry->home = r->cfg.home;
+		__entry->region = r->id;
+		__entry->at = ((u64)vmf->pgoff << PAGE_SHIFT) | offset_in_page(vmf->real_address);
+		__entry->ip = current->flags & (PF_KTHREAD | PF_IO_WORKER) ? 0 :
+			      instruction_pointer(current_pt_regs());
+		__entry->ns = ns;
+		__entry->tgid = current->tgid;
+		__entry->kind = kind;
+		__entry->call = !(vmf->flags & FAULT_FLAG_USER);
+	),
+	TP_printk("node=%u home=%u region=%u at=%#llx kind=%s ip=%#llx call=%d tgid=%u ns=%llu",
+		  __entry->node, __entry->home, __entry->region, __entry->at,
+		  __print_symbolic(__entry->kind, { DSM_FAULT_READ, "read" },
+				   { DSM_FAULT_WRITE, "write" }, { DSM_FAULT_UPGRADE, "upgrade" }),
+		  __entry->ip, __entry->call, __entry->tgid, __entry->ns)
+);
+
+/* A page's bytes came from another node. */
+TRACE_EVENT(popcorn_dsm_data,
+	TP_PROTO(const struct dsm_region *r, u32 index, u16 from),
+	TP_ARGS(r, index, from),
+	TP_STRUCT__entry(
+		__field(u16, node)
+		__field(u16, home)
+		__field(u32, region)
+		__field(u32, index)
+		__field(u16, from)
+	),
+	TP_fast_assign(
+		__entry->node = r->cfg.self;
+		__entry->home = r->cfg.home;
+		__entry->region = r->id;
+		__entry->index = index;
+		__entry->from = from;
+	),
+	TP_printk("node=%u home=%u region=%u page=%u from=%u", __entry->node, __entry->home,
+		  __entry->region, __entry->index, __entry->from)
+);
+
+/* A page has left this node's mappings, or can't be written through them any more (shared). */
+TRACE_EVENT(popcorn_dsm_inv,
+	TP_PROTO(const struct dsm_region *r, const struct dsm_page *pg, u32 index),
+	TP_ARGS(r, pg, index),
+	TP_STRUCT__entry(
+		__field(u16, node)
+		__field(u16, home)
+		__field(u32, region)
+		__field(u32, index)
+		__field(u8, doing)
+	),
+	TP_fast_assign(
+		__entry->node = r->cfg.self;
+		__entry->home = r->cfg.home;
+		__entry->region = r->id;
+		__entry->index = index;
+		__entry->doing = pg->p.doing;
+	),
+	TP_printk("node=%u home=%u region=%u page=%u how=%s", __entry->node, __entry->home,
+		  __entry->region, __entry->index,
+		  __print_symbolic(__entry->doing, { PD_INVALIDATES, "invalidated" },
+				   { PD_GIVES, "given" }, { PD_SHARES, "shared" },
+				   { PD_DROPS, "dropped" }, { PD_MISSES, "dropped" }))
 );
 
 #endif
