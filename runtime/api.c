@@ -16,6 +16,8 @@
 
 int popcorn_open(const char *spec, popcorn_t **out)
 {
+	int e = -EINVAL;
+
 	if (!out)
 		return -EINVAL;
 	if (!spec)
@@ -23,16 +25,20 @@ int popcorn_open(const char *spec, popcorn_t **out)
 	if (!spec)
 		spec = "kernel";
 	if (!strncmp(spec, "user:", 5))
-		return api_user_open(spec + 5, out);
-	if (!strcmp(spec, "kernel") || !strncmp(spec, "kernel:", 7))
-		return api_kernel_open(spec[6] ? spec + 7 : NULL, out);
-	return -EINVAL;
+		e = api_user_open(spec + 5, out);
+	else if (!strcmp(spec, "kernel") || !strncmp(spec, "kernel:", 7))
+		e = api_kernel_open(spec[6] ? spec + 7 : NULL, out);
+	if (!e)
+		api_prof_maps();
+	return e;
 }
 
 void popcorn_close(popcorn_t *p)
 {
-	if (p)
-		p->ops->close(p);
+	if (!p)
+		return;
+	api_prof_maps();
+	p->ops->close(p);
 }
 
 unsigned int popcorn_self(const popcorn_t *p)
@@ -121,6 +127,18 @@ int popcorn_barrier(popcorn_region_t *r, unsigned int number, unsigned int count
 	return r->p->ops->barrier(r, number, count);
 }
 
+int popcorn_name(popcorn_region_t *r, const void *at, size_t bytes, const char *name)
+{
+	size_t offset;
+
+	if (!r || !r->map || !name || !*name)
+		return -EINVAL;
+	offset = (uintptr_t)at - (uintptr_t)r->map;
+	if (!bytes || offset >= r->bytes || bytes > r->bytes - offset)
+		return -EINVAL;
+	return api_prof_name(r, offset, bytes, name);
+}
+
 /* --------------------------------------------------------------- user mode */
 
 struct user_region {
@@ -182,6 +200,8 @@ static int region_made(struct user_region *r, int e, struct popcorn_region **out
 		free(r);
 		return e;
 	}
+	r->r.id = r->dsm->id;
+	r->r.home = r->dsm->c.home;
 	r->r.bytes = r->dsm->bytes;
 	pthread_mutex_lock(&u->lock);
 	r->next = u->regions;

@@ -10,11 +10,14 @@
 /**
  * struct popcorn_region - an attachment; a mode's own begins with it
  * @p:     whose
+ * @id, @home: what it is called
  * @bytes: size
  * @map:   address, NULL: not mapped yet
  */
 struct popcorn_region {
 	struct popcorn *p;
+	uint32_t id;
+	uint16_t home;
 	size_t bytes;
 	void *map;
 };
@@ -49,5 +52,7 @@ struct popcorn {
 
 int api_user_open(const char *spec, struct popcorn **out);
 int api_kernel_open(const char *spec, struct popcorn **out);
+void api_prof_maps(void);
+int api_prof_name(const struct popcorn_region *r, size_t at, size_t bytes, const char *name);
 
 #endif

@@ -65,6 +65,8 @@ static int region_open(struct popcorn *p, unsigned long what, struct popcorn_ioc
 		return e;
 	}
 	k->r.p = p;
+	k->r.id = io->id;
+	k->r.home = io->home;
 	k->r.bytes = io->bytes;
 	*out = &k->r;
 	return 0;

@@ -194,8 +194,9 @@ static void ask_put(struct dsm *d, struct dsm_ask *k)
 	ue_unlock(&d->ask_lock);
 }
 
-static void page_in(struct dsm_region *r, u32 page, const void *data)
+static void page_in(struct dsm_region *r, u32 page, const void *data, u16 from)
 {
+	dsm_prof(r, page, DSM_PROF_DATA, from);
 	memcpy(dsm_alias(r, page), data, UE_PAGE);
 }
 
@@ -220,7 +221,7 @@ static void asked(struct popcorn_done *done)
 		goto out;
 	lock(r, k->page);
 	if (data && dp->p.want && dp->p.req == k->req && dp->p.state == PD_I)
-		page_in(r, k->page, f->data);
+		page_in(r, k->page, f->data, r->c.home);
 	pd_granted(&r->c, &dp->p, k->req, status, data, dsm_now(), &out);
 	add(&q, &out);
 	run(r, k->page, &q);
@@ -333,7 +334,7 @@ static void fwd_done(struct popcorn_done *done)
 	if (x->ended || *h.now != &x->x || status == -EHOSTDOWN || status == -ESHUTDOWN)
 		goto out;
 	if (!status && f && !pd_data(&r->c, &dp->p, x->x.req, dsm_now(), &out))
-		page_in(r, x->page, f->data);
+		page_in(r, x->page, f->data, c->node);
 	txns_ended(pd_home_sent(&r->c, &h, c->node, status ? -ENODATA : 0, &then));
 	add(&q, &out);
 	add(&q, &then);
@@ -554,6 +555,7 @@ static void do_done(struct dsm_region *r, u32 page, u32 req, u8 flags, struct qu
 static void do_wake(struct dsm_region *r, u32 page)
 {
 	dsm_map_page(r, page, false);
+	dsm_prof(r, page, DSM_PROF_HERE, 0);
 	atomic_fetch_add(&r->seq[dsm_bucket(page)], 1);
 	if (atomic_load(&r->sleepers))
 		ue_futex_wake(&r->seq[dsm_bucket(page)], false);
@@ -610,10 +612,12 @@ static void act(struct dsm_region *r, u32 page, const struct pd_act *a, struct q
 		return;
 	case PD_DO_UNMAP:
 		dsm_map_none(r, page);
+		dsm_prof(r, page, DSM_PROF_GONE, 0);
 		pd_unmapped(&r->c, &dp->p, &out);
 		break;
 	case PD_DO_PROTECT:
 		dsm_map_clean(r, page);
+		dsm_prof(r, page, DSM_PROF_SHARED, 0);
 		pd_unmapped(&r->c, &dp->p, &out);
 		break;
 	case PD_DO_FREE:
@@ -997,7 +1001,7 @@ static void on_data(struct popcorn_msg *m)
 		page = le32_to_cpu(pm->page);
 		lock(r, page);
 		if (!pd_data(&r->c, &r->page[page].p, le32_to_cpu(pm->req), dsm_now(), &out))
-			page_in(r, page, pm + 1);
+			page_in(r, page, pm + 1, m->from);
 		add(&q, &out);
 		run(r, page, &q);
 		unlock(r, page);

@@ -7,6 +7,7 @@
  *   dsm_fault.c  the program's mapping: userfaultfd, SIGBUS, the engine's threads
  *   dsm_region.c regions: made, attached, left, and what death does to them
  *   dsm_sync.c   locks and barriers
+ *   dsm_prof.c   what `popcorn dsm-prof` wants to know
  *
  * A region's pages lie in a memfd, mapped twice: the program's mapping shows a page
  * only as far as the protocol allows; the engine reads and writes pages through the
@@ -45,6 +46,18 @@
 #define DSM_TODO_FWD	0x20
 #define DSM_TODO_INV	0x40
 #define DSM_TODO_LATER	0x80	/* INV, FWD or FETCH is served again at @until */
+
+/* Events for `popcorn dsm-prof`; numbers of a file format. */
+enum dsm_prof_what {
+	DSM_PROF_READ,		/* a fault that has to wait */
+	DSM_PROF_WRITE,
+	DSM_PROF_UPGRADE,
+	DSM_PROF_HERE,		/* the page is mapped, or mapped for more: the end of such faults */
+	DSM_PROF_DATA,		/* its bytes came from a node */
+	DSM_PROF_GONE,		/* it was taken away */
+	DSM_PROF_SHARED,	/* it can only be read now */
+	DSM_PROF_LOST,
+};
 
 enum dsm_map { DSM_NONE, DSM_READ, DSM_WRITE };
 
@@ -195,6 +208,7 @@ struct dsm_region {
  * @sigbus: faults come as signals to the faulting thread
  * @uffd:   of all regions
  * @map:    guards @region; taken for a few instructions
+ * @prof:   NULL: nothing is recorded
  */
 struct dsm {
 	struct popcorn_node *n;
@@ -202,6 +216,7 @@ struct dsm {
 	bool sigbus;
 	int uffd;
 	int stop_fd;
+	struct dsm_prof *prof;
 	_Atomic bool stop;
 	_Atomic u64 due;
 	ue_lock_t map;
@@ -295,5 +310,36 @@ bool dsm_sync_work(struct dsm_region *r);
 int dsm_lock(struct dsm_region *r, u32 number);
 int dsm_unlock(struct dsm_region *r, u32 number);
 int dsm_barrier(struct dsm_region *r, u32 number, u32 count);
+
+/**
+ * struct dsm_prof_fault - a fault as dsm_prof.c wants it
+ * @addr: touched
+ * @ip:   by which instruction; 0: ask the kernel about @tid
+ * @tid:  thread; 0: this one
+ * @call: within a system call
+ * @at, @kind, @since: dsm_prof_look()'s
+ */
+struct dsm_prof_fault {
+	u64 addr;
+	u64 ip;
+	u32 tid;
+	u64 at;
+	u64 since;
+	bool call;
+	u8 kind;
+};
+
+/* dsm_prof.c */
+void dsm_prof_start(struct dsm *d);
+void dsm_prof_stop(struct dsm *d);
+void dsm_prof_put(struct dsm_region *r, u32 page, u8 what, u16 peer);
+void dsm_prof_look(struct dsm_region *r, struct dsm_prof_fault *f, bool write);
+void dsm_prof_waits(struct dsm_region *r, const struct dsm_prof_fault *f);
+
+static inline void dsm_prof(struct dsm_region *r, u32 page, u8 what, u16 peer)
+{
+	if (unlikely(r->d->prof))
+		dsm_prof_put(r, page, what, peer);
+}
 
 #endif

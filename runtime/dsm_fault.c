@@ -38,7 +38,8 @@
 #endif
 
 #define FEATURES (UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_MISSING_SHMEM | \
-		  UFFD_FEATURE_MINOR_SHMEM | UFFD_FEATURE_WP_HUGETLBFS_SHMEM)
+		  UFFD_FEATURE_MINOR_SHMEM | UFFD_FEATURE_WP_HUGETLBFS_SHMEM | \
+		  UFFD_FEATURE_EXACT_ADDRESS | UFFD_FEATURE_THREAD_ID)
 #define FAULTS_AT_ONCE	16
 #define SLEEP_US	10000	/* a sleeper looks at least so often */
 #define SPIN_NS		20000	/* before it sleeps */
@@ -241,17 +242,24 @@ void dsm_unmap(struct dsm_region *r)
 
 /* ------------------------------------------------------------------ faults */
 
-static void fault(struct dsm *d, u64 addr, u64 flags)
+static void fault(struct dsm *d, u64 addr, u64 flags, u32 tid)
 {
+	struct dsm_prof_fault seen = { .addr = addr, .tid = tid };
 	struct dsm_region *r = dsm_region_at(d, addr);
 	bool write = flags & (UFFD_PAGEFAULT_FLAG_WRITE | UFFD_PAGEFAULT_FLAG_WP);
 	u32 page;
+	int e;
 
 	if (!r)
 		return;
 	page = (addr - (uintptr_t)r->map) >> UE_PAGE_SHIFT;
-	if (dsm_page_fault(r, page, write, !(flags & UFFD_PAGEFAULT_FLAG_WP), true) == -EIO)
+	if (unlikely(d->prof))
+		dsm_prof_look(r, &seen, write);
+	e = dsm_page_fault(r, page, write, !(flags & UFFD_PAGEFAULT_FLAG_WP), true);
+	if (e == -EIO)
 		dsm_map_lost(r, page, 1);
+	if (unlikely(d->prof) && e == -EINPROGRESS)
+		dsm_prof_waits(r, &seen);
 	dsm_region_put(r);
 }
 
@@ -266,7 +274,8 @@ static bool read_faults(struct dsm *d)
 		return false;
 	for (i = 0; i < got / sizeof(*m); i++)
 		if (m[i].event == UFFD_EVENT_PAGEFAULT)
-			fault(d, m[i].arg.pagefault.address, m[i].arg.pagefault.flags);
+			fault(d, m[i].arg.pagefault.address, m[i].arg.pagefault.flags,
+			      m[i].arg.pagefault.feat.ptid);
 	return true;
 }
 
@@ -293,6 +302,18 @@ static bool wrote(const ucontext_t *uc, const struct dsm_page *dp)
 #else
 	(void)uc;
 	return dp->mapped == DSM_READ;
+#endif
+}
+
+static u64 ip_of(const ucontext_t *uc)
+{
+#if defined(__x86_64__)
+	return uc->uc_mcontext.gregs[REG_RIP];
+#elif defined(__aarch64__)
+	return uc->uc_mcontext.pc;
+#else
+	(void)uc;
+	return 0;
 #endif
 }
 
@@ -333,17 +354,24 @@ static void wait_news(struct dsm_region *r, u32 page, u32 seq, u64 *since, u32 *
 static bool serve_signal(struct dsm_region *r, u64 addr, const ucontext_t *uc)
 {
 	u32 page = (addr - (uintptr_t)r->map) >> UE_PAGE_SHIFT, seq;
+	struct dsm_prof_fault seen = { .addr = addr, .ip = ip_of(uc) };
 	struct dsm_page *dp = &r->page[page];
 	bool write = wrote(uc, dp), stale = dp->mapped != DSM_READ || !write;
+	bool recorded = !r->d->prof;
 	u64 since = 0;
 	u32 idle = 0;
 	int e;
 
+	if (unlikely(!recorded))
+		dsm_prof_look(r, &seen, write);
 	for (;;) {
 		seq = atomic_load(&r->seq[dsm_bucket(page)]);
 		e = dsm_page_fault(r, page, write, stale, true);
 		if (e != -EINPROGRESS)
 			return !e;
+		if (unlikely(!recorded))
+			dsm_prof_waits(r, &seen);
+		recorded = true;
 		stale = false;
 		while (seq == atomic_load(&r->seq[dsm_bucket(page)]) && !r->dead)
 			wait_news(r, page, seq, &since, &idle);

@@ -665,6 +665,7 @@ int dsm_open(const struct popcorn_opts *o, bool sigbus, struct dsm **out)
 		free(d);
 		return e;
 	}
+	dsm_prof_start(d);
 	e = dsm_faults_start(d);
 	if (e)
 		dsm_close(d);
@@ -688,5 +689,6 @@ void dsm_close(struct dsm *d)
 		if (r)
 			dsm_region_put(r);
 	}
+	dsm_prof_stop(d);
 	free(d);
 }

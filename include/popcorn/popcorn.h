@@ -87,6 +87,16 @@ int popcorn_lock(popcorn_region_t *r, unsigned int number);
 int popcorn_unlock(popcorn_region_t *r, unsigned int number);
 int popcorn_barrier(popcorn_region_t *r, unsigned int number, unsigned int count);
 
+/**
+ * popcorn_name - what a variable of the region is called, for `popcorn dsm-prof`
+ * @at:    its address in the mapping
+ * @bytes: its size
+ * @name:  name, one line
+ * Errors: -EINVAL: not within the mapped region; -errno of the recording. Does nothing when
+ * nothing is recorded.
+ */
+int popcorn_name(popcorn_region_t *r, const void *at, size_t bytes, const char *name);
+
 #ifdef __cplusplus
 }
 #endif
