@@ -147,18 +147,20 @@ def run(spec, args):
             import liblocal
             liblocal.slow_wire(args.link)
         return (*local(args, errors), errors)
-    if spec.kind == "hosts":
-        raise ResultError("dsm doesn't run on hosts: yet: load popcorn.ko and msg_*.ko on each and "
-                          f"start {PROGRAM} --kernel N --self ID there, node 1 prints")
     if args.transport == "shm":
         raise ResultError(f"{spec.kind}: has no shm (that is user mode): use local:2")
-    from libguest import place
-    libfloor.make(f"build/bin/{PROGRAM}")
+    if spec.kind == "hosts":
+        from libhosts import place
+        get = f"command -v {PROGRAM} || {{ echo '{PROGRAM} is missing: make install' >&2; exit 1; }}"
+    else:
+        from libguest import place
+        libfloor.make(f"build/bin/{PROGRAM}")
+        get = f"cp /build/bin/{PROGRAM} /usr/bin/"     # it may be built anew meanwhile
     rows = []
     args.floors_only, args.ablation = False, None
     with place(spec, args, True) as p:
         for node in p.nodes:
-            node.sh(f"cp /build/bin/{PROGRAM} /usr/bin/", 20)  # which may be built anew meanwhile
+            node.sh(get, 20)
         for transport in [args.transport] if args.transport else ["rdma", "tcp"]:
             rows += guests(p, transport, args, errors)
         return libresult.machine(spec.text, p.kernel, guest=p.what), rows, errors

@@ -14,6 +14,7 @@ import pytest
 TOP = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TOP / "microbench"))
 
+import libdsm
 import libfloor
 import libresult
 
@@ -393,11 +394,10 @@ def test_hosts_over_ssh(cluster, tmp_path):
                   f"-o StrictHostKeyChecking=no -o UserKnownHostsFile={tmp_path}/known -F none\n")
     (tmp_path / "hosts").write_text(hosts)
 
-    def rows(*args, says=None):
-        r = subprocess.run([TOP / "microbench/run", "transport", "--nodes",
-                            f"hosts:{tmp_path / 'hosts'}", "--quick", "--json",
-                            tmp_path / "out.json", *args], capture_output=True, text=True,
-                           timeout=400)
+    def rows(*args, says=None, suite="transport"):
+        r = subprocess.run([TOP / "microbench/run", suite, "--nodes", f"hosts:{tmp_path / 'hosts'}",
+                            "--quick", "--json", tmp_path / "out.json", *args],
+                           capture_output=True, text=True, timeout=400)
         if says:
             assert r.returncode == 2 and says in r.stderr.splitlines()[-1], r.stderr
             return None
@@ -410,6 +410,11 @@ def test_hosts_over_ssh(cluster, tmp_path):
     assert 1.9 < next(x for x in ours if x["name"] == "rtt")["messages"] < 2.5
     floors = rows("--transport", "rdma", "--floors-only")
     assert {x["source"] for x in floors} >= {"kverbs", "kverbs_softirq"}
+    rows("--transport", "tcp", suite="dsm", says="popcorn-bench-dsm is missing: make install")
+    for node in c:
+        node.sh("cp /build/bin/popcorn-bench-dsm /usr/bin/")
+    shared = rows("--transport", "tcp", suite="dsm")
+    assert {x["name"] for x in shared} == set(libdsm.FLOOR) - {"three_hop"}
     for node in c:
         assert "popcorn" not in node.sh("lsmod"), "the run takes its modules with it"
     c[2].sh("kill $(cat /tmp/dropbear.pid)")
