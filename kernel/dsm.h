@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Distributed shared memory in the kernel: the engine around dsm-proto/core. What
- * dsm_dev.c (the device), dsm_region.c (regions), dsm_fault.c (page tables) and
- * dsm_msg.c (messages) share.
+ * dsm_dev.c (the device), dsm_region.c (regions), dsm_attach.c (who uses them),
+ * dsm_mem.c (frames and limits), dsm_fault.c (page tables) and dsm_msg.c (messages) share.
  *
  * Locks, outer first:
  *   mmap_lock or VMA lock    not held while a message is waited for
@@ -223,6 +223,7 @@ struct dsm_stat {
  * struct dsm_region - a region at one node of this kernel
  * @ref:      see above
  * @hash:     by id, generation and node
+ * @serial:   counts regions made
  * @node:     the node, counted
  * @cfg:      the core's: own id and the home's
  * @id, @gen: what messages call it
@@ -254,7 +255,9 @@ struct dsm_stat {
  */
 struct dsm_region {
 	struct kref ref;
+	struct rcu_head rcu;	/* kvfree_rcu() wants it in the first 4 KiB */
 	struct hlist_node hash;
+	u64 serial;
 	struct popcorn_node *node;
 	struct pd_cfg cfg;
 	u32 id, gen, pages;
@@ -288,7 +291,6 @@ struct dsm_region {
 	struct work_struct slow;
 	struct work_struct end;
 	struct delayed_work leave, free;
-	struct rcu_head rcu;
 	struct mutex data_mutex;
 	void *data;
 
@@ -358,25 +360,39 @@ extern struct kthread_worker *dsm_worker;
 
 int dsm_init(void);
 void dsm_exit(void);
-int dsm_region_create(struct popcorn_node *node, struct popcorn_ioc_region *u,
-		      struct dsm_region **out);
-int dsm_region_attach(struct popcorn_node *node, struct popcorn_ioc_region *u,
-		      struct dsm_region **out);
-void dsm_region_close(struct dsm_region *r);
+struct dsm_region *dsm_region_new(struct popcorn_node *node, const struct pd_attach *at, u16 home);
 struct dsm_region *dsm_region_find(struct popcorn_node *node, u32 id, u32 gen);
+struct dsm_region *dsm_region_by_id(struct popcorn_node *node, u16 home, u32 id);
+struct dsm_region *dsm_region_next(struct dsm_region *r);
 void dsm_region_put(struct dsm_region *r);
+void dsm_region_unhash(struct dsm_region *r);
 void dsm_region_over(struct dsm_region *r, int error);
-void dsm_attach_msg(struct popcorn_msg *msg);
-void dsm_detach_msg(struct popcorn_msg *msg);
+void dsm_region_bury(struct dsm_region *r, u16 node);
 struct dsm_page *dsm_page_make(struct dsm_region *r, u32 index);
-struct popcorn_frame *dsm_frame_alloc(gfp_t gfp);
-void dsm_frame_free(struct popcorn_frame *f);
-void dsm_resident(struct dsm_region *r, int n);
 
 static inline void dsm_region_get(struct dsm_region *r)
 {
 	kref_get(&r->ref);
 }
+
+/* ----------------------------------------------------------- dsm_attach.c */
+
+int dsm_region_create(struct popcorn_node *node, struct popcorn_ioc_region *u,
+		      struct dsm_region **out);
+int dsm_region_attach(struct popcorn_node *node, struct popcorn_ioc_region *u,
+		      struct dsm_region **out);
+void dsm_region_close(struct dsm_region *r);
+void dsm_attach_msg(struct popcorn_msg *msg);
+void dsm_detach_msg(struct popcorn_msg *msg);
+void dsm_leave_work(struct work_struct *work);
+
+/* -------------------------------------------------------------- dsm_mem.c */
+
+int dsm_mem_init(void);
+void dsm_mem_exit(void);
+struct popcorn_frame *dsm_frame_alloc(gfp_t gfp);
+void dsm_frame_free(struct popcorn_frame *f);
+void dsm_resident(struct dsm_region *r, int n);
 
 /* -------------------------------------------------------------- dsm_dev.c */
 

@@ -1,95 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Shared memory: regions at the nodes of this kernel, and what becomes of them when
- * programs and nodes come and go.
+ * Shared memory: regions at the nodes of this kernel, their life, and what becomes of
+ * them when nodes come and go.
  */
-#include <linux/cred.h>
-#include <linux/delay.h>
 #include <linux/hashtable.h>
 #include <linux/module.h>
 #include <linux/pagemap.h>
 #include <linux/proc_fs.h>
-#include <linux/random.h>
 #include <linux/seq_file.h>
-#include <linux/shrinker.h>
 #include <linux/slab.h>
-#include <linux/vmalloc.h>
 
 #include "dsm.h"
 
-#define ATTACH_MS	10000	/* until the home must have answered */
-#define LEAVE_MS	10	/* between two rounds of giving pages back */
-
-static ulong dsm_pages_max;
-module_param(dsm_pages_max, ulong, 0644);
-MODULE_PARM_DESC(dsm_pages_max, "most pages of shared memory that may be on this machine; 0: half of its memory (default 0)");
-
 DEFINE_MUTEX(dsm_mutex);
-static DEFINE_MUTEX(attach_mutex);	/* outside dsm_mutex: nodes attach and leave */
 struct workqueue_struct *dsm_wq;
 struct kthread_worker *dsm_worker;
 static DEFINE_HASHTABLE(regions, 6);
-static DEFINE_SPINLOCK(regions_lock);
-static atomic_long_t resident;
-
-/* ---------------------------------------------------------------- memory */
-
-/* A frame for a page; NULL: no memory, or the limit is reached. */
-struct popcorn_frame *dsm_frame_alloc(gfp_t gfp)
-{
-	unsigned long max = READ_ONCE(dsm_pages_max) ?: totalram_pages() / 2;
-
-	if (atomic_long_read(&resident) >= (long)max) {
-		pr_warn_ratelimited("shared memory is at its limit of %lu pages; raise dsm_pages_max=\n",
-				    max);
-		return NULL;
-	}
-	return popcorn_frame_alloc(gfp);
-}
-
-static LLIST_HEAD(busy_frames);		/* by page->lru, which nobody else uses */
-
-static struct llist_node *busy_node(struct popcorn_frame *f)
-{
-	return (struct llist_node *)&f->page->lru;
-}
-
-static void busy_work(struct work_struct *work)
-{
-	struct llist_node *n = llist_del_all(&busy_frames), *next;
-
-	for (; n; n = next) {
-		next = n->next;
-		dsm_frame_free(popcorn_page_frame(container_of((struct list_head *)n, struct page,
-							       lru)));
-	}
-}
-static DECLARE_DELAYED_WORK(busy, busy_work);
-
-/**
- * dsm_frame_free - give a page's frame back
- * @f: frame that is mapped nowhere, or NULL
- *
- * Any context. Somebody may look at the page in passing, as get_user_pages_fast() does
- * before it finds that the PTE has gone: then it is given back a little later.
- */
-void dsm_frame_free(struct popcorn_frame *f)
-{
-	if (!f)
-		return;
-	if (likely(page_count(f->page) == 1)) {
-		popcorn_frame_free(f);
-		return;
-	}
-	llist_add(busy_node(f), &busy_frames);
-	queue_delayed_work(dsm_wq, &busy, 1);
-}
-
-void dsm_resident(struct dsm_region *r, int n)
-{
-	atomic_add(n, &r->resident);
-	atomic_long_add(n, &resident);
-}
+static DEFINE_SPINLOCK(regions_lock);	/* changes of @regions */
+static u64 serial;
 
 /**
  * dsm_page_make - record of a page
@@ -195,36 +123,59 @@ struct dsm_region *dsm_region_find(struct popcorn_node *node, u32 id, u32 gen)
 	return NULL;
 }
 
-/* One region after the other: those that are found, counted. @fn is called unlocked. */
-static void for_each_region(void (*fn)(struct dsm_region *r, void *arg), void *arg)
+/**
+ * dsm_region_by_id - the region that an attachment is about
+ * @node: node here
+ * @home: the region's home
+ * @id:   region
+ *
+ * Any context. Return: it, counted, or NULL if it has ended or isn't there.
+ */
+struct dsm_region *dsm_region_by_id(struct popcorn_node *node, u16 home, u32 id)
 {
-	struct dsm_region **v, *r;
-	u32 i, n = 0, max = 16;
+	struct dsm_region *r;
+	u32 i;
 
-again:
-	v = kcalloc(max, sizeof(*v), GFP_KERNEL | __GFP_NOFAIL);
-	spin_lock_bh(&regions_lock);
-	hash_for_each(regions, i, r, hash) {
-		if (n < max && kref_get_unless_zero(&r->ref))
-			v[n] = r;
-		n++;
-	}
-	spin_unlock_bh(&regions_lock);
-	for (i = 0; i < min(n, max); i++) {
-		if (v[i] && n <= max)
-			fn(v[i], arg);
-		if (v[i])
-			dsm_region_put(v[i]);
-	}
-	kfree(v);
-	if (n > max) {
-		max = n + 16;
-		n = 0;
-		goto again;
-	}
+	rcu_read_lock();
+	hash_for_each_rcu(regions, i, r, hash)
+		if (r->node == node && r->cfg.home == home && r->id == id && !r->over &&
+		    kref_get_unless_zero(&r->ref)) {
+			rcu_read_unlock();
+			return r;
+		}
+	rcu_read_unlock();
+	return NULL;
 }
 
-static void unhash(struct dsm_region *r)
+/**
+ * dsm_region_next - one region after the other, those that are there all the time
+ * @r: the one before, which is put; NULL: begin
+ *
+ * Any context; takes no memory. Return: the next one, counted, or NULL.
+ */
+struct dsm_region *dsm_region_next(struct dsm_region *r)
+{
+	u64 after = r ? r->serial : 0;
+	struct dsm_region *next, *i;
+	u32 b;
+
+	rcu_read_lock();
+	do {
+		next = NULL;
+		hash_for_each_rcu(regions, b, i, hash)
+			if (i->serial > after && (!next || i->serial < next->serial))
+				next = i;
+		if (next)
+			after = next->serial;
+	} while (next && !kref_get_unless_zero(&next->ref));
+	rcu_read_unlock();
+	if (r)
+		dsm_region_put(r);
+	return next;
+}
+
+/* It isn't found any more. */
+void dsm_region_unhash(struct dsm_region *r)
 {
 	spin_lock_bh(&regions_lock);
 	hash_del_rcu(&r->hash);
@@ -311,61 +262,15 @@ void dsm_region_over(struct dsm_region *r, int error)
 	queue_work(dsm_wq, &r->end);
 }
 
-/*
- * The last attachment of a member has gone: what the home counts on is given back, then
- * it is told. Until then the node can attach again and finds its pages.
- */
-static void region_leave(struct work_struct *work)
-{
-	struct dsm_region *r = container_of(work, struct dsm_region, leave.work);
-	struct pd_msg m = { .region = cpu_to_le32(r->id), .gen = cpu_to_le32(r->gen) };
-	bool left = false;
-
-	if (!r->over && r->leaving && dsm_drop(r, 0, r->pages)) {
-		queue_delayed_work(dsm_wq, &r->leave, msecs_to_jiffies(LEAVE_MS));
-		return;
-	}
-	mutex_lock(&attach_mutex);
-	mutex_lock(&dsm_mutex);
-	if (r->leaving) {
-		unhash(r);
-		left = true;
-	}
-	mutex_unlock(&dsm_mutex);
-	if (left && !r->over)
-		popcorn_request(r->node, r->cfg.home, PW_SYNC, PD_T_DETACH, &m, sizeof(m), NULL, 0,
-				ATTACH_MS);
-	mutex_unlock(&attach_mutex);
-	if (left && !cmpxchg(&r->over, 0, -ENOENT))
-		dsm_end(r);
-	dsm_region_put(r);
-}
-
 /**
- * dsm_region_close - an attachment has gone
- * @r: its region, counted
+ * dsm_region_new - a region at a node
+ * @node: node
+ * @at:   what the home says of it
+ * @home: its home
+ *
+ * Process context. Return: it, with one attachment, which counts it; or NULL.
  */
-void dsm_region_close(struct dsm_region *r)
-{
-	mutex_lock(&dsm_mutex);
-	if (!--r->files) {
-		if (dsm_home(r)) {
-			unhash(r);
-			dsm_region_over(r, -ENOENT);
-		} else {
-			r->leaving = true;
-			dsm_region_get(r);
-			queue_delayed_work(dsm_wq, &r->leave, 0);
-		}
-	}
-	mutex_unlock(&dsm_mutex);
-	dsm_region_put(r);
-}
-
-/* -------------------------------------------------- creating and attaching */
-
-static struct dsm_region *region_new(struct popcorn_node *node, const struct pd_attach *at,
-				     u16 home)
+struct dsm_region *dsm_region_new(struct popcorn_node *node, const struct pd_attach *at, u16 home)
 {
 	u32 i, pages = le32_to_cpu(at->pages);
 	struct dsm_region *r = kvzalloc(sizeof(*r), GFP_KERNEL);
@@ -404,245 +309,27 @@ static struct dsm_region *region_new(struct popcorn_node *node, const struct pd_
 	kthread_init_work(&r->fast, dsm_fast_work);
 	INIT_WORK(&r->slow, dsm_slow_work);
 	INIT_WORK(&r->end, region_end);
-	INIT_DELAYED_WORK(&r->leave, region_leave);
+	INIT_DELAYED_WORK(&r->leave, dsm_leave_work);
 	INIT_DELAYED_WORK(&r->free, region_free);
 	mutex_init(&r->data_mutex);
 	dsm_sync_init(r);
 	i_size_write(r->inode, (loff_t)pages << PAGE_SHIFT);
 	__module_get(THIS_MODULE);
 	spin_lock_bh(&regions_lock);
+	r->serial = ++serial;
 	hash_add_rcu(regions, &r->hash, key(r->id, r->gen));
 	spin_unlock_bh(&regions_lock);
 	return r;
 }
 
-/* May @uid use it? Reading and writing aren't told apart. */
-static bool allowed(const struct dsm_region *r, kuid_t uid)
-{
-	if (uid_eq(uid, GLOBAL_ROOT_UID))
-		return true;
-	if (uid_eq(uid, r->uid))
-		return (r->perm & 0600) == 0600;
-	return (r->perm & 06) == 06;
-}
-
-/* A region of this node by home and id; with dsm_mutex. */
-static struct dsm_region *region_by_id(struct popcorn_node *node, u16 home, u32 id)
-{
-	struct dsm_region *r;
-	u32 i;
-
-	hash_for_each(regions, i, r, hash)
-		if (r->node == node && r->cfg.home == home && r->id == id && !r->over)
-			return r;
-	return NULL;
-}
-
-static void told(const struct dsm_region *r, struct popcorn_ioc_region *u)
-{
-	u->id = r->id;
-	u->node = r->cfg.self;
-	u->home = r->cfg.home;
-	u->bytes = (u64)r->pages << PAGE_SHIFT;
-	u->perm = r->perm;
-	u->hold_us = r->cfg.hold_ns / 1000;
-}
-
 /**
- * dsm_region_create - make a region whose home is a node
- * @node: node
- * @u:    as POPCORN_IOC_CREATE
- * @out:  the region, counted, with one attachment
+ * dsm_region_bury - a member is gone
+ * @r:    region, at its home
+ * @node: the member's id
  *
- * Process context. Return: 0 or -errno.
+ * Any context. Every page is told, by the region's work.
  */
-int dsm_region_create(struct popcorn_node *node, struct popcorn_ioc_region *u,
-		      struct dsm_region **out)
-{
-	u64 pages = DIV_ROUND_UP_ULL(u->bytes, PAGE_SIZE);
-	u16 self = popcorn_node_id(node);
-	struct pd_attach at = {
-		.pages = cpu_to_le32(pages), .gen = cpu_to_le32(get_random_u32() | 1),
-		.uid = cpu_to_le32(from_kuid(&init_user_ns, current_fsuid())),
-		.perm = cpu_to_le16(u->perm), .hold_us = cpu_to_le32(u->hold_us ?: DSM_HOLD_US),
-	};
-	struct dsm_region *r;
-	u32 id = u->id;
-	int e = 0;
-
-	if (self >= PD_NODES)
-		return -ERANGE;
-	if (!u->bytes || u->bytes > (u64)PD_PAGES_MAX << PAGE_SHIFT || u->perm & ~0777 ||
-	    u->hold_us > DSM_HOLD_MAX_US)
-		return -EINVAL;
-	if (mutex_lock_killable(&dsm_mutex))
-		return -EINTR;
-	while (!id || (!u->id && region_by_id(node, self, id)))
-		id = get_random_u32() >> 1;
-	if (region_by_id(node, self, id)) {
-		e = -EEXIST;
-	} else {
-		at.region = cpu_to_le32(id);
-		r = region_new(node, &at, self);
-		if (r) {
-			told(r, u);
-			*out = r;
-		} else {
-			e = -ENOMEM;
-		}
-	}
-	mutex_unlock(&dsm_mutex);
-	return e;
-}
-
-/* Another attachment of a region that this node has. With dsm_mutex. */
-static int join(struct dsm_region *r, struct popcorn_ioc_region *u, struct dsm_region **out)
-{
-	if (!allowed(r, current_fsuid()))
-		return -EACCES;
-	if (u->bytes && DIV_ROUND_UP_ULL(u->bytes, PAGE_SIZE) != r->pages)
-		return -EINVAL;
-	r->files++;
-	r->leaving = false;
-	dsm_region_get(r);
-	told(r, u);
-	*out = r;
-	return 0;
-}
-
-/* Ask the home. Return: 0 or -errno. */
-static int attach_ask(struct popcorn_node *node, struct popcorn_ioc_region *u, struct pd_attach *at)
-{
-	int e;
-
-	*at = (struct pd_attach){
-		.region = cpu_to_le32(u->id), .page_size = cpu_to_le32(PAGE_SIZE),
-		.pages = cpu_to_le32(DIV_ROUND_UP_ULL(u->bytes, PAGE_SIZE)),
-		.uid = cpu_to_le32(from_kuid(&init_user_ns, current_fsuid())),
-		.mode = POPCORN_MODE_KERNEL,
-	};
-	e = popcorn_request(node, u->home, PW_SYNC, PD_T_ATTACH, at, sizeof(*at), at, sizeof(*at),
-			    ATTACH_MS);
-	if (e < 0)
-		return e == -EOPNOTSUPP ? -EPROTO : e;
-	if (e != sizeof(*at) || le32_to_cpu(at->page_size) != PAGE_SIZE ||
-	    at->mode != POPCORN_MODE_KERNEL || !at->pages ||
-	    le32_to_cpu(at->pages) > PD_PAGES_MAX || le32_to_cpu(at->region) != u->id ||
-	    le32_to_cpu(at->hold_us) > DSM_HOLD_MAX_US)
-		return -EPROTO;
-	return 0;
-}
-
-/**
- * dsm_region_attach - attach a node to a region
- * @node: node
- * @u:    as POPCORN_IOC_ATTACH
- * @out:  the region, counted, with one attachment
- *
- * Process context; waits for the home, killable and bounded. Return: 0 or -errno.
- */
-int dsm_region_attach(struct popcorn_node *node, struct popcorn_ioc_region *u,
-		      struct dsm_region **out)
-{
-	u16 self = popcorn_node_id(node);
-	struct pd_attach at;
-	struct dsm_region *r;
-	int e, tries;
-
-	if (self >= PD_NODES || u->home >= PD_NODES)
-		return -ERANGE;
-	if (u->home >= popcorn_node_count() || u->bytes > (u64)PD_PAGES_MAX << PAGE_SHIFT)
-		return -EINVAL;
-	for (tries = 0;; tries++) {
-		if (mutex_lock_killable(&attach_mutex))
-			return -EINTR;
-		mutex_lock(&dsm_mutex);
-		r = region_by_id(node, u->home, u->id);
-		e = r ? join(r, u, out) : u->home == self ? -ENOENT : -EAGAIN;
-		mutex_unlock(&dsm_mutex);
-		if (e == -EAGAIN) {
-			e = attach_ask(node, u, &at);
-			if (!e) {
-				mutex_lock(&dsm_mutex);
-				r = region_new(node, &at, u->home);
-				if (r) {
-					told(r, u);
-					*out = r;
-				} else {
-					e = -ENOMEM;
-				}
-				mutex_unlock(&dsm_mutex);
-			}
-		}
-		mutex_unlock(&attach_mutex);
-		/* The home still buries this node's last life. */
-		if (e != -EAGAIN || tries == ATTACH_MS / LEAVE_MS)
-			return e;
-		if (msleep_interruptible(LEAVE_MS))
-			return -EINTR;
-	}
-}
-
-/* ATTACH at the home. */
-void dsm_attach_msg(struct popcorn_msg *msg)
-{
-	struct pd_attach at;
-	struct dsm_region *r = NULL, *i;
-	u64 bit = msg->from < PD_NODES ? 1ull << msg->from : 0;
-	u32 b, pages;
-	int e = 0;
-
-	if (!msg->request || msg->len != sizeof(at)) {
-		if (msg->request)
-			popcorn_answer(msg, -EINVAL, NULL, 0);
-		else
-			popcorn_msg_done(msg);
-		return;
-	}
-	memcpy(&at, msg->data, sizeof(at));
-	pages = le32_to_cpu(at.pages);
-	spin_lock_bh(&regions_lock);
-	hash_for_each(regions, b, i, hash)
-		if (i->node == msg->node && dsm_home(i) && !i->over &&
-		    i->id == le32_to_cpu(at.region) && kref_get_unless_zero(&i->ref)) {
-			r = i;
-			break;
-		}
-	spin_unlock_bh(&regions_lock);
-	if (!r)
-		e = -ENOENT;
-	else if (at.mode != POPCORN_MODE_KERNEL || le32_to_cpu(at.page_size) != PAGE_SIZE)
-		e = -EPROTO;
-	else if (!bit)
-		e = -ERANGE;
-	else if (!allowed(r, make_kuid(&init_user_ns, le32_to_cpu(at.uid))))
-		e = -EACCES;
-	else if (pages && pages != r->pages)
-		e = -EINVAL;
-	if (!e) {
-		spin_lock_bh(&r->lock);
-		if (r->dying & bit)
-			e = -EAGAIN;
-		else
-			r->members |= bit;
-		spin_unlock_bh(&r->lock);
-	}
-	if (!e) {
-		at.gen = cpu_to_le32(r->gen);
-		at.pages = cpu_to_le32(r->pages);
-		at.page_size = cpu_to_le32(PAGE_SIZE);
-		at.uid = cpu_to_le32(from_kuid(&init_user_ns, r->uid));
-		at.perm = cpu_to_le16(r->perm);
-		at.hold_us = cpu_to_le32(r->cfg.hold_ns / 1000);
-		at.mode = POPCORN_MODE_KERNEL;
-	}
-	popcorn_answer(msg, e, &at, sizeof(at));
-	if (r)
-		dsm_region_put(r);
-}
-
-/* A member is gone: every page is told, by the region's work. */
-static void bury(struct dsm_region *r, u16 node)
+void dsm_region_bury(struct dsm_region *r, u16 node)
 {
 	spin_lock_bh(&r->lock);
 	if (r->members & (1ull << node)) {
@@ -653,46 +340,16 @@ static void bury(struct dsm_region *r, u16 node)
 	queue_work(dsm_wq, &r->slow);
 }
 
-/* DETACH: a member leaves; or from the home, one-way: the region has ended. */
-void dsm_detach_msg(struct popcorn_msg *msg)
-{
-	const struct pd_msg *m = msg->data;
-	struct dsm_region *r = NULL;
-
-	if (msg->len == sizeof(*m))
-		r = dsm_region_find(msg->node, le32_to_cpu(m->region), le32_to_cpu(m->gen));
-	if (r && dsm_home(r) && msg->request && msg->from < PD_NODES)
-		bury(r, msg->from);
-	else if (r && r->cfg.home == msg->from && !msg->request)
-		dsm_region_over(r, -ESTALE);
-	if (msg->request)
-		popcorn_answer(msg, 0, NULL, 0);
-	else
-		popcorn_msg_done(msg);
-	if (r)
-		dsm_region_put(r);
-}
-
 /* ----------------------------------------------------------------- events */
 
-struct event {
-	enum popcorn_event_what what;
-	const struct popcorn_event *ev;
-};
-
-static void region_event(struct dsm_region *r, void *arg)
+static void region_event(struct dsm_region *r, enum popcorn_event_what what, u16 peer)
 {
-	const struct event *e = arg;
-	u16 peer = e->ev->peer;
-
-	if (r->node != e->ev->node || r->over)
-		return;
-	switch (e->what) {
+	switch (what) {
 	case POPCORN_PEER_DEAD:
 		if (peer == r->cfg.home)
 			dsm_region_over(r, -EHOSTDOWN);
 		else if (dsm_home(r) && peer < PD_NODES)
-			bury(r, peer);
+			dsm_region_bury(r, peer);
 		break;
 	case POPCORN_LEASE_LOST:
 		if (peer == r->cfg.home) {
@@ -716,110 +373,25 @@ static void region_event(struct dsm_region *r, void *arg)
 
 static int event(struct notifier_block *nb, unsigned long what, void *ev)
 {
-	struct event e = { what, ev };
+	const struct popcorn_event *e = ev;
+	struct dsm_region *r = NULL;
 
-	for_each_region(region_event, &e);
+	while ((r = dsm_region_next(r)))
+		if (r->node == e->node && !r->over)
+			region_event(r, what, e->peer);
 	return NOTIFY_OK;
 }
 
 static struct notifier_block events = { .notifier_call = event };
 
-/* -------------------------------------------------------------- the shrinker */
-
-static atomic_long_t to_drop;
-
-/* Copies that the home has as well are given up, some at a time, in turn. */
-static void shrink_region(struct dsm_region *r, void *arg)
-{
-	u32 chunks = DIV_ROUND_UP(r->pages, DSM_CHUNK), i, first;
-	int before;
-
-	for (i = 0; i < chunks && !dsm_home(r) && !r->over; i++) {
-		if (atomic_long_read(&to_drop) <= 0)
-			break;
-		r->shrink_at = (r->shrink_at + 1) % chunks;
-		first = r->shrink_at * DSM_CHUNK;
-		before = atomic_read(&r->resident);
-		dsm_drop(r, first, min_t(u32, DSM_CHUNK, r->pages - first));
-		atomic_long_sub(max(before - atomic_read(&r->resident), 0), &to_drop);
-	}
-}
-
-static void shrink_work(struct work_struct *work)
-{
-	for_each_region(shrink_region, NULL);
-	atomic_long_set(&to_drop, 0);
-}
-static DECLARE_WORK(shrink, shrink_work);
-
-static unsigned long shrink_count(struct shrinker *s, struct shrink_control *sc)
-{
-	struct dsm_region *r;
-	unsigned long n = 0;
-	u32 i;
-
-	rcu_read_lock();
-	hash_for_each_rcu(regions, i, r, hash)
-		if (!dsm_home(r))
-			n += atomic_read(&r->resident);
-	rcu_read_unlock();
-	return n ?: SHRINK_EMPTY;
-}
-
-/* Giving up may need messages, so it is left to a work: nothing is free when this returns. */
-static unsigned long shrink_scan(struct shrinker *s, struct shrink_control *sc)
-{
-	atomic_long_add(sc->nr_to_scan, &to_drop);
-	queue_work(dsm_wq, &shrink);
-	return SHRINK_STOP;
-}
-
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
-static struct shrinker shrinker = {
-	.count_objects = shrink_count,
-	.scan_objects = shrink_scan,
-	.seeks = DEFAULT_SEEKS,
-};
-
-static int shrink_init(void)
-{
-	return register_shrinker(&shrinker, "popcorn-dsm");
-}
-
-static void shrink_exit(void)
-{
-	unregister_shrinker(&shrinker);
-	cancel_work_sync(&shrink);
-}
-#else
-static struct shrinker *shrinker;
-
-static int shrink_init(void)
-{
-	shrinker = shrinker_alloc(0, "popcorn-dsm");
-	if (!shrinker)
-		return -ENOMEM;
-	shrinker->count_objects = shrink_count;
-	shrinker->scan_objects = shrink_scan;
-	shrinker_register(shrinker);
-	return 0;
-}
-
-static void shrink_exit(void)
-{
-	shrinker_free(shrinker);
-	cancel_work_sync(&shrink);
-}
-#endif
-
 /* -------------------------------------------------------------------- /proc */
 
-static void region_show(struct dsm_region *r, void *arg)
+static void region_show(struct seq_file *m, struct dsm_region *r)
 {
 	const struct dsm_stat *s = &r->stat;
 	const char *state = r->over ? "over" : r->leaving ? "leaving" : r->paused ? "paused" : "up";
 
-	seq_printf(arg, "%10u %5u %5u %-7s %10u %10u %6u %016llx %12lld %12lld %12lld %12lld %8lld\n",
+	seq_printf(m, "%10u %5u %5u %-7s %10u %10u %6u %016llx %12lld %12lld %12lld %12lld %8lld\n",
 		   r->id, r->cfg.self, r->cfg.home, state, r->pages, atomic_read(&r->resident),
 		   r->files, r->members, atomic64_read(&s->faults_local),
 		   atomic64_read(&s->faults_read),
@@ -829,10 +401,13 @@ static void region_show(struct dsm_region *r, void *arg)
 
 static int regions_show(struct seq_file *m, void *v)
 {
+	struct dsm_region *r = NULL;
+
 	seq_printf(m, "# %8s %5s %5s %-7s %10s %10s %6s %16s %12s %12s %12s %12s %8s\n", "region",
 		   "node", "home", "state", "pages", "resident", "opened", "members", "local",
 		   "read", "write", "invalidated", "lost");
-	for_each_region(region_show, m);
+	while ((r = dsm_region_next(r)))
+		region_show(m, r);
 	return 0;
 }
 
@@ -863,13 +438,13 @@ int dsm_init(void)
 	e = -ENOMEM;
 	if (!proc_create_single("popcorn_regions", 0444, NULL, regions_show))
 		goto events;
-	e = shrink_init();
+	e = dsm_mem_init();
 	if (e)
 		goto proc;
 	e = dsm_dev_init();
 	if (!e)
 		return 0;
-	shrink_exit();
+	dsm_mem_exit();
 proc:
 	remove_proc_subtree("popcorn_regions", NULL);
 events:
@@ -889,13 +464,10 @@ wq:
 void dsm_exit(void)
 {
 	dsm_dev_exit();
-	shrink_exit();
 	remove_proc_subtree("popcorn_regions", NULL);
 	popcorn_events_unregister(&events);
 	dsm_msg_exit();
-	while (!llist_empty(&busy_frames))
-		flush_delayed_work(&busy);
-	cancel_delayed_work_sync(&busy);
+	dsm_mem_exit();
 	kthread_destroy_worker(dsm_worker);
 	destroy_workqueue(dsm_wq);
 	dsm_act_exit();
