@@ -342,19 +342,21 @@ static void quiet(const char *line)
 }
 
 /* What popcorn(1) run and popcorn_open(3) say of the environment. */
-static int environment(struct popcorn_opts *o, bool *sigbus)
+static int environment(struct popcorn_opts *o, bool *sigbus, bool *copies)
 {
 	const char *fault = getenv("POPCORN_FAULT");
-	u32 port = o->port, spin = 0, dead = o->cfg.dead_ms;
+	u32 port = o->port, spin = 0, copy = 0, dead = o->cfg.dead_ms;
 	int e;
 
 	e = number("POPCORN_PORT", 1, 65535, &port) ?: number("POPCORN_SPIN", 0, 1, &spin) ?:
+		number("POPCORN_COPY", 0, 1, &copy) ?:
 		number("POPCORN_DEAD_MS", 1000, 600000, &dead);
 	if (e)
 		return e;
 	if (fault && *fault && strcmp(fault, "thread") && strcmp(fault, "sigbus"))
 		return -EINVAL;
 	*sigbus = fault && !strcmp(fault, "sigbus");
+	*copies = copy;
 	o->port = port;
 	o->mode = spin ? POPCORN_BUSY : POPCORN_BLOCK;
 	if (dead != o->cfg.dead_ms) {
@@ -376,7 +378,7 @@ int api_user_open(const char *spec, struct popcorn **out)
 {
 	struct popcorn_opts o;
 	struct user *u;
-	bool sigbus;
+	bool sigbus, copies;
 	char *end;
 	int e;
 
@@ -391,7 +393,7 @@ int api_user_open(const char *spec, struct popcorn **out)
 	else if (strncmp(spec, "tcp:", 4))
 		return -EINVAL;
 	o.nodes = spec + 4;
-	e = environment(&o, &sigbus);
+	e = environment(&o, &sigbus, &copies);
 	if (e)
 		return e;
 	u = calloc(1, sizeof(*u));
@@ -399,7 +401,7 @@ int api_user_open(const char *spec, struct popcorn **out)
 		return -ENOMEM;
 	u->p.ops = &user_ops;
 	pthread_mutex_init(&u->lock, NULL);
-	e = dsm_open(&o, sigbus, &u->d);
+	e = dsm_open(&o, sigbus, copies, &u->d);
 	if (e) {
 		free(u);
 		return e;

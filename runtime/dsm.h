@@ -11,7 +11,9 @@
  *
  * A region's pages lie in a memfd, mapped twice: the program's mapping shows a page
  * only as far as the protocol allows; the engine reads and writes pages through the
- * alias, which is never taken away.
+ * alias, which is never taken away. It may be behind while the program can write to a
+ * page (dsm_fault.c says when), so it is read only after PROTECT or UNMAP, as the
+ * protocol has it anyway.
  *
  * Locks: struct dsm_region.lock, one for a bucket of pages, is held over a call into the core
  * and over the actions that it returns, so that they are carried out in order. Inside it
@@ -206,6 +208,7 @@ struct dsm_region {
  * struct dsm - a node
  * @spin:   threads look rather than sleep
  * @sigbus: faults come as signals to the faulting thread
+ * @copies: pages are copied to be shown, and back
  * @uffd:   of all regions
  * @map:    guards @region; taken for a few instructions
  * @prof:   NULL: nothing is recorded
@@ -214,6 +217,7 @@ struct dsm {
 	struct popcorn_node *n;
 	bool spin;
 	bool sigbus;
+	bool copies;
 	int uffd;
 	int stop_fd;
 	struct dsm_prof *prof;
@@ -285,7 +289,7 @@ void dsm_map_suspend(struct dsm_region *r);
 void dsm_map_resume(struct dsm_region *r);
 
 /* dsm_region.c */
-int dsm_open(const struct popcorn_opts *o, bool sigbus, struct dsm **out);
+int dsm_open(const struct popcorn_opts *o, bool sigbus, bool copies, struct dsm **out);
 void dsm_close(struct dsm *d);
 int dsm_create(struct dsm *d, u32 id, size_t bytes, u32 perm, u32 hold_us,
 	       struct dsm_region **out);

@@ -8,6 +8,13 @@
  * mapping of an empty file: whoever touches it gets SIGBUS from the kernel itself, in
  * both fault modes and on all kernels.
  *
+ * Before Linux 6.4 UFFDIO_CONTINUE can't write-protect: a write would slip through before a
+ * second call does. There (struct dsm.copies) the mapping is anonymous memory. A page is
+ * shown by UFFDIO_COPY from the memfd, which can; one that could be written is protected
+ * and copied back when others may read it or it is taken away. So the memfd has a
+ * page's bytes whenever the program can't write to it, and nobody but this file
+ * knows the difference.
+ *
  * Threads. Spinning: one engine thread looks at the wires and for faults, and gives
  * way after each fault. Blocking: the engine thread sleeps on the wires, another one
  * on the faults. With SIGBUS the thread that faults does all itself, in its handler,
@@ -37,9 +44,10 @@
 #define USERFAULTFD_IOC_NEW	_IO(0xaa, 0x00)
 #endif
 
-#define FEATURES (UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_MISSING_SHMEM | \
-		  UFFD_FEATURE_MINOR_SHMEM | UFFD_FEATURE_WP_HUGETLBFS_SHMEM | \
-		  UFFD_FEATURE_EXACT_ADDRESS | UFFD_FEATURE_THREAD_ID)
+#define ALWAYS	(UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_EXACT_ADDRESS | \
+		 UFFD_FEATURE_THREAD_ID)
+#define SHARES	(UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM | \
+		 UFFD_FEATURE_WP_HUGETLBFS_SHMEM)
 #define FAULTS_AT_ONCE	16
 #define SLEEP_US	10000	/* a sleeper looks at least so often */
 #define SPIN_NS		20000	/* before it sleeps */
@@ -76,23 +84,48 @@ void dsm_map_wake(struct dsm_region *r, u32 page, u32 n)
 	woke = true;
 }
 
-static int show(struct dsm_region *r, u32 page, bool write)
+/* Anonymous memory that is @len long and the bytes at @src. */
+static int show_copy(int uffd, void *at, const void *src, size_t len, bool write)
 {
-	_Atomic u8 *byte = dsm_alias(r, page);
+	struct uffdio_copy c;
+
+	do {
+		c = (struct uffdio_copy){
+			.dst = (uintptr_t)at, .src = (uintptr_t)src, .len = len,
+			.mode = write ? 0 : UFFDIO_COPY_MODE_WP,
+		};
+		if (!ioctl(uffd, UFFDIO_COPY, &c))
+			return 0;
+	} while (errno == EAGAIN);
+	return -errno;
+}
+
+static int show_shared(int uffd, void *at, size_t len, bool write)
+{
 	struct uffdio_continue c;
 
-	for (;;) {
+	do {
 		c = (struct uffdio_continue){
-			.range = range(r, page, 1),
+			.range = { .start = (uintptr_t)at, .len = len },
 			.mode = write ? 0 : UFFDIO_CONTINUE_MODE_WP,
 		};
-		if (!ioctl(r->d->uffd, UFFDIO_CONTINUE, &c))
+		if (!ioctl(uffd, UFFDIO_CONTINUE, &c))
 			return 0;
-		if (errno == EFAULT)
-			atomic_fetch_or(byte, 0);	/* the memfd has no page there yet */
-		else if (errno != EAGAIN)
-			return -errno;
-	}
+	} while (errno == EAGAIN);
+	return -errno;
+}
+
+static int show(struct dsm_region *r, u32 page, bool write)
+{
+	void *at = r->map + ((size_t)page << UE_PAGE_SHIFT);
+	_Atomic u8 *byte = dsm_alias(r, page);
+	int e;
+
+	if (r->d->copies)
+		return show_copy(r->d->uffd, at, dsm_alias(r, page), UE_PAGE, write);
+	while ((e = show_shared(r->d->uffd, at, UE_PAGE, write)) == -EFAULT)
+		atomic_fetch_or(byte, 0);	/* the memfd has no page there yet */
+	return e;
 }
 
 static int protect(struct dsm_region *r, u32 page, bool on)
@@ -105,6 +138,16 @@ static int protect(struct dsm_region *r, u32 page, bool on)
 		if (errno != EAGAIN)
 			return -errno;
 	return 0;
+}
+
+/* Nobody writes to a page that was shown for writing, and the memfd has its bytes. */
+static int clean(struct dsm_region *r, u32 page)
+{
+	int e = protect(r, page, true);
+
+	if (!e && r->d->copies)
+		memcpy(dsm_alias(r, page), r->map + ((size_t)page << UE_PAGE_SHIFT), UE_PAGE);
+	return e;
 }
 
 /**
@@ -140,9 +183,13 @@ void dsm_map_page(struct dsm_region *r, u32 page, bool stale)
 void dsm_map_none(struct dsm_region *r, u32 page)
 {
 	struct uffdio_range g = range(r, page, 1);
+	u8 mapped = r->page[page].mapped;
 
-	if (r->map && r->page[page].mapped && !r->dead)
+	if (r->map && mapped && !r->dead) {
+		if (mapped == DSM_WRITE && r->d->copies)
+			clean(r, page);
 		madvise((void *)(uintptr_t)g.start, g.len, MADV_DONTNEED);
+	}
 	r->page[page].mapped = DSM_NONE;
 }
 
@@ -151,7 +198,7 @@ void dsm_map_clean(struct dsm_region *r, u32 page)
 {
 	if (r->page[page].mapped != DSM_WRITE)
 		return;
-	if (r->dead || !r->map || protect(r, page, true))
+	if (r->dead || !r->map || clean(r, page))
 		dsm_map_none(r, page);
 	else
 		r->page[page].mapped = DSM_READ;
@@ -197,6 +244,33 @@ void dsm_map_resume(struct dsm_region *r)
 	}
 }
 
+/* Memory that @fd has, or without @fd, of its own; faults on it come to @uffd. */
+static int map_memory(int uffd, int fd, void *at, size_t bytes, u8 **out)
+{
+	int kind = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE : MAP_SHARED;
+	struct uffdio_register reg = {
+		.mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP |
+			(fd < 0 ? 0 : UFFDIO_REGISTER_MODE_MINOR),
+	};
+	u8 *p;
+	int e;
+
+	p = mmap(at, bytes, PROT_READ | PROT_WRITE, kind | (at ? MAP_FIXED_NOREPLACE : 0), fd, 0);
+	if (p == MAP_FAILED)
+		return -errno;
+	/* A child has no engine; a huge page has no state of its own. */
+	madvise(p, bytes, MADV_DONTFORK);
+	madvise(p, bytes, MADV_NOHUGEPAGE);
+	reg.range = (struct uffdio_range){ .start = (uintptr_t)p, .len = bytes };
+	if (ioctl(uffd, UFFDIO_REGISTER, &reg)) {
+		e = -errno;
+		munmap(p, bytes);
+		return e;
+	}
+	*out = p;
+	return 0;
+}
+
 /**
  * dsm_map() - map a region for the program
  * @r:  region that isn't mapped yet
@@ -206,38 +280,30 @@ void dsm_map_resume(struct dsm_region *r)
  */
 int dsm_map(struct dsm_region *r, void *at)
 {
-	struct uffdio_register reg = {
-		.mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR |
-			UFFDIO_REGISTER_MODE_WP,
-	};
 	u8 *p;
-	int e;
+	int e = map_memory(r->d->uffd, r->d->copies ? -1 : r->fd, at, r->bytes, &p);
 
-	p = mmap(at, r->bytes, PROT_READ | PROT_WRITE,
-		 MAP_SHARED | (at ? MAP_FIXED_NOREPLACE : 0), r->fd, 0);
-	if (p == MAP_FAILED)
-		return -errno;
-	/* A child has no engine; a huge page has no state of its own. */
-	madvise(p, r->bytes, MADV_DONTFORK);
-	madvise(p, r->bytes, MADV_NOHUGEPAGE);
-	reg.range.start = (uintptr_t)p;
-	reg.range.len = r->bytes;
-	if (ioctl(r->d->uffd, UFFDIO_REGISTER, &reg)) {
-		e = -errno;
-		munmap(p, r->bytes);
+	if (e)
 		return e;
-	}
 	__atomic_store_n(&r->map, p, __ATOMIC_RELEASE);
 	if (r->dead)
 		dsm_map_lost(r, 0, r->pages);
 	return 0;
 }
 
+/* The program is done with it; the memfd keeps what this node has. No page is in use. */
 void dsm_unmap(struct dsm_region *r)
 {
-	if (r->map)
-		munmap(r->map, r->bytes);
-	r->map = NULL;
+	void *map = r->map;
+	u32 i;
+
+	if (!map)
+		return;
+	for (i = 0; i < r->pages && r->d->copies; i++)
+		if (r->page[i].mapped == DSM_WRITE)
+			dsm_map_none(r, i);
+	__atomic_store_n(&r->map, NULL, __ATOMIC_RELEASE);
+	munmap(map, r->bytes);
 }
 
 /* ------------------------------------------------------------------ faults */
@@ -574,20 +640,12 @@ static int start(pthread_t *t, void *(*fn)(void *), struct dsm *d)
 	return r;
 }
 
-static int api(int fd, bool sigbus)
+/* Return: descriptor or -errno; *@user: only for faults of the program itself. */
+static int uffd_new(bool *user)
 {
-	struct uffdio_api a = {
-		.api = UFFD_API, .features = FEATURES | (sigbus ? UFFD_FEATURE_SIGBUS : 0),
-	};
+	int flags = O_CLOEXEC | O_NONBLOCK, dev, fd;
 
-	return ioctl(fd, UFFDIO_API, &a) ? -EOPNOTSUPP : 0;
-}
-
-/* Return: descriptor or -errno. */
-static int uffd_open(struct dsm *d)
-{
-	int flags = O_CLOEXEC | O_NONBLOCK, dev, fd, r;
-
+	*user = false;
 	fd = syscall(SYS_userfaultfd, flags);
 	if (fd < 0) {
 		dev = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
@@ -597,55 +655,79 @@ static int uffd_open(struct dsm *d)
 		}
 	}
 	if (fd < 0) {
+		*user = true;
 		fd = syscall(SYS_userfaultfd, flags | UFFD_USER_MODE_ONLY);
-		if (fd >= 0 && !d->sigbus)
-			dsm_log(d, "system calls get EFAULT for shared pages that are not here: "
-			       "set vm.unprivileged_userfaultfd=1 or allow /dev/userfaultfd");
 	}
+	return fd >= 0 ? fd : errno == ENOSYS ? -EOPNOTSUPP : -errno;
+}
+
+/* Can a page be shown read-only in one step? */
+static int try_show(int uffd, bool copies)
+{
+	static const u8 zeroes[UE_PAGE];
+	int fd = -1, e;
+	u8 *p;
+
+	if (!copies) {
+		fd = memfd_create("popcorn-try", MFD_CLOEXEC);
+		if (fd < 0)
+			return -errno;
+	}
+	e = !copies && pwrite(fd, zeroes, UE_PAGE, 0) != UE_PAGE ? -ENOMEM :
+		map_memory(uffd, fd, NULL, UE_PAGE, &p);
+	if (!e) {
+		e = copies ? show_copy(uffd, p, zeroes, UE_PAGE, false) :
+			show_shared(uffd, p, UE_PAGE, false);
+		munmap(p, UE_PAGE);
+	}
+	if (fd >= 0)
+		close(fd);
+	return e ? -EOPNOTSUPP : 0;
+}
+
+/* Return: descriptor or -errno. */
+static int uffd_open(struct dsm *d, bool *user)
+{
+	int fd = uffd_new(user), r;
+	struct uffdio_api a = {
+		.api = UFFD_API,
+		.features = ALWAYS | (d->copies ? 0 : SHARES) |
+			    (d->sigbus ? UFFD_FEATURE_SIGBUS : 0),
+	};
+
 	if (fd < 0)
-		return errno == ENOSYS ? -EOPNOTSUPP : -errno;
-	r = api(fd, d->sigbus);
+		return fd;
+	r = ioctl(fd, UFFDIO_API, &a) ? -EOPNOTSUPP : try_show(fd, d->copies);
 	if (!r)
 		return fd;
 	close(fd);
 	return r;
 }
 
-/* Can a page be shown read-only in one step? (Linux 6.4; in two, a write slips through.) */
-static int try_show(int uffd)
+/* userfaultfd as this kernel has it. */
+static int uffd_start(struct dsm *d)
 {
-	struct uffdio_register reg = {
-		.mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR |
-			UFFDIO_REGISTER_MODE_WP,
-	};
-	struct uffdio_continue c = { .mode = UFFDIO_CONTINUE_MODE_WP };
-	int fd = memfd_create("popcorn-try", MFD_CLOEXEC), r = -EOPNOTSUPP;
-	u8 *p = MAP_FAILED, *alias = MAP_FAILED;
+	bool user;
 
-	if (fd < 0)
-		return -errno;
-	if (!ftruncate(fd, UE_PAGE)) {
-		p = mmap(NULL, UE_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-		alias = mmap(NULL, UE_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	d->uffd = uffd_open(d, &user);
+	if (d->uffd == -EOPNOTSUPP && !d->copies) {
+		d->copies = true;
+		d->uffd = uffd_open(d, &user);
 	}
-	if (p != MAP_FAILED && alias != MAP_FAILED) {
-		*alias = 1;
-		reg.range = (struct uffdio_range){ (uintptr_t)p, UE_PAGE };
-		c.range = reg.range;
-		if (!ioctl(uffd, UFFDIO_REGISTER, &reg) && !ioctl(uffd, UFFDIO_CONTINUE, &c))
-			r = 0;
-	}
-	if (p != MAP_FAILED)
-		munmap(p, UE_PAGE);
-	if (alias != MAP_FAILED)
-		munmap(alias, UE_PAGE);
-	close(fd);
-	return r;
+	if (d->uffd == -EOPNOTSUPP)
+		dsm_log(d, "user mode needs userfaultfd with write protection: "
+			   "Linux 5.18 on x86-64, 6.10 on arm64");
+	else if (d->uffd == -EPERM)
+		dsm_log(d, "user mode needs userfaultfd, which is not allowed here");
+	else if (d->uffd >= 0 && user && !d->sigbus)
+		dsm_log(d, "system calls get EFAULT for shared pages that are not here: "
+			   "set vm.unprivileged_userfaultfd=1 or allow /dev/userfaultfd");
+	return d->uffd < 0 ? d->uffd : 0;
 }
 
 /**
  * dsm_faults_start() - open userfaultfd and start the node's threads
- * @d: node; n, spin and sigbus are set
+ * @d: node; n, spin, sigbus and copies are set
  *
  * Return: 0; -EPERM: not allowed here; -EOPNOTSUPP: the kernel is too old; -errno.
  */
@@ -653,14 +735,9 @@ int dsm_faults_start(struct dsm *d)
 {
 	int r;
 
-	d->uffd = uffd_open(d);
-	if (d->uffd < 0)
-		return d->uffd;
-	r = try_show(d->uffd);
-	if (r) {
-		dsm_log(d, "user mode needs userfaultfd with write protection (Linux 6.4)");
+	r = uffd_start(d);
+	if (r)
 		return r;
-	}
 	d->stop_fd = eventfd(0, EFD_CLOEXEC);
 	if (d->stop_fd < 0)
 		return -errno;

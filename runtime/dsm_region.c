@@ -605,15 +605,11 @@ static void end_all(struct dsm_region *r)
 int dsm_detach(struct dsm_region *r)
 {
 	struct dsm *d = r->d;
-	void *map;
 	int e = 0;
 
 	lock_all(r);
-	map = r->map;
-	__atomic_store_n(&r->map, NULL, __ATOMIC_RELEASE);
+	dsm_unmap(r);
 	unlock_all(r);
-	if (map)
-		munmap(map, r->bytes);
 	if (dsm_is_home(r)) {
 		end_all(r);
 	} else if (!r->dead) {
@@ -632,11 +628,12 @@ int dsm_detach(struct dsm_region *r)
  * dsm_open() - make a node that shares memory
  * @o:      its options; service, single, event and above are set here
  * @sigbus: faults come as signals
+ * @copies: show pages by copying them, also where the kernel could do without
  * @out:    node
  *
  * Return: 0 or -errno as popcorn_node_new() and dsm_faults_start().
  */
-int dsm_open(const struct popcorn_opts *o, bool sigbus, struct dsm **out)
+int dsm_open(const struct popcorn_opts *o, bool sigbus, bool copies, struct dsm **out)
 {
 	struct popcorn_opts mine = *o;
 	struct dsm *d;
@@ -648,6 +645,7 @@ int dsm_open(const struct popcorn_opts *o, bool sigbus, struct dsm **out)
 		return -ENOMEM;
 	d->spin = o->mode == POPCORN_BUSY;
 	d->sigbus = sigbus;
+	d->copies = copies;
 	d->uffd = d->stop_fd = -1;
 	d->due = ~0ull;
 	for (i = 0; i < DSM_ASKS + DSM_AHEAD; i++) {
