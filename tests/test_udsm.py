@@ -178,13 +178,9 @@ def test_examples(program, arguments):
     assert done.returncode == 0 and "right" in done.stdout, done.stdout + done.stderr
 
 
-LITMUS = ("SB", "MP", "LB", "IRIW", "CoRR", "2+2W")
-
-
 @pytest.mark.parametrize("wire", WIRES)
-@pytest.mark.parametrize("test", LITMUS)
-def test_litmus(test, wire):
-    nodes = 4 if test == "IRIW" else 2
-    done = run(BIN / "popcorn", "run", "-n", f"local:{nodes}", "-w", wire, BIN / "litmus", test, 1000)
+@pytest.mark.parametrize("nodes,last", ((2, "SWAP+R"), (4, "IRIW")))
+def test_litmus(nodes, last, wire):
+    done = run(BIN / "popcorn", "run", "-n", f"local:{nodes}", "-w", wire, BIN / "litmus", "all", 500)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{test}: 1000 runs" in done.stdout
+    assert f"{last}: 500 runs" in done.stdout
