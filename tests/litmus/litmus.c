@@ -8,8 +8,9 @@
  * not: an order that is wrong for one of them only shows. What it sees there is the end of the run
  * before, about which all must agree: a page that stayed mapped shows by itself.
  *
- * usage: litmus TEST RUNS, on as many nodes as the test has threads, or more. TEST may be "all": those that
- * the nodes are enough for.
+ * usage: litmus TEST RUNS [HOLD_US], on as many nodes as the test has threads, or more. TEST may be "all":
+ * those that the nodes are enough for. HOLD_US: how long a page is kept; since messages between two nodes
+ * stay in order, a write that doesn't wait for acks shows only where an invalidation is put off.
  */
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -272,19 +273,22 @@ int main(int argc, char **argv)
 	const struct test *t, *end = tests + sizeof(tests) / sizeof(*tests);
 	const size_t part = (1 + VARS * PLACES) * PAGE;
 	unsigned int runs, me, nodes, done = 0, bad = 0;
+	struct popcorn_region_opts opts = { 0 };
 	popcorn_region_t *r;
 	unsigned char *mem;
 	popcorn_t *p;
 
-	if (argc != 3)
+	if (argc < 3)
 		return 2;
+	if (argc > 3)
+		opts.hold_us = strtoul(argv[3], NULL, 10);
 	alarm(BOUND_S);
 	runs = strtoul(argv[2], NULL, 10);
 	check("open", popcorn_open(NULL, &p));
 	me = popcorn_self(p);
 	nodes = popcorn_nodes(p);
 	check("region", me ? popcorn_attach(p, 0, 1, &r) :
-	      popcorn_create(p, 1, part * (end - tests), NULL, &r));
+	      popcorn_create(p, 1, part * (end - tests), &opts, &r));
 	mem = popcorn_map(r, NULL);
 	if (!mem)
 		check("map", -12);
