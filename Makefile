@@ -20,6 +20,7 @@ help:
 	@echo 'make modules-all   kernel modules for all four'
 	@echo 'make sparse        the same with sparse'
 	@echo 'make check         every test; check-quick: those without virtual machines'
+	@echo 'make soak          the long form of the tests of shared memory: an hour'
 	@echo 'make demo          two virtual nodes, and what the messages between them cost'
 	@echo 'make install       modules by DKMS, the tool popcorn, man pages, units; PREFIX=, DESTDIR='
 
@@ -78,12 +79,16 @@ sparse: | build/kernels/$(KERNEL)-$(ARCH)
 
 # Tests.
 
-.PHONY: check check-quick demo clean distclean
+.PHONY: check check-quick soak demo clean distclean
 check: deps
 	@$(MAKE) --no-print-directory all modules-all
 	$(PYTEST) tests
 check-quick: all
 	$(PYTEST) -m 'not qemu' tests
+
+soak: deps
+	@$(MAKE) --no-print-directory all modules-all
+	$(PYTEST) --soak tests
 
 demo: deps
 	@cluster/demo --arch $(ARCH) --kernel $(KERNEL)

@@ -11,6 +11,7 @@ again, and a kernel message that means a fault fails the test.
 Markers
   qemu             set by itself on tests that use a cluster; `make check-quick` leaves them out
   timeout(seconds) the test's limit, by default 300
+  soak             runs with --soak only (`make soak`), all others without
 """
 
 import signal
@@ -117,12 +118,21 @@ def cluster2(cluster):
     return cluster(2)
 
 
+def pytest_addoption(parser):
+    parser.addoption("--soak", action="store_true", help="run the long tests, and only these")
+
+
 def pytest_configure(config):
+    config.addinivalue_line("markers", "soak: takes minutes, left out without --soak")
     config.addinivalue_line("markers", "qemu: needs virtual machines")
     config.addinivalue_line("markers", "timeout(seconds): limit of this test's time")
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
+    soak = config.option.soak
+    other = [i for i in items if bool(i.get_closest_marker("soak")) != soak]
+    items[:] = [i for i in items if i not in other]
+    config.hook.pytest_deselected(items=other)
     for item in items:
         if "cluster" in item.fixturenames:
             item.add_marker(pytest.mark.qemu)

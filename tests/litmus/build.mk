@@ -8,13 +8,29 @@ build/bin/litmus: tests/litmus/litmus.c build/lib/libpopcorn.a include/popcorn/p
 .PHONY: litmus
 litmus: build/bin/litmus
 
-# For guests, static, kernel mode only: what user mode would call is left unresolved.
-GUEST_API := runtime/api.c runtime/api_kernel.c
-GUEST_LINK = $(CROSS_$*)gcc -std=gnu11 -O2 -g $(WARN) -Iinclude -I. -static -pthread \
+# For guests, static. Their library is without user mode's keys, for which there is no libcrypto of both
+# architectures: kernel mode needs none.
+GUEST_SRC := $(filter-out runtime/key.c,$(UE_SRC)) $(UE_CORE)
+GUEST_OBJ := $(GUEST_SRC:.c=.o)
+GUEST_LINK = $(CROSS_$*)gcc -std=gnu11 -O2 -g $(WARN) -Iinclude -static -pthread \
 	-Wl,--unresolved-symbols=ignore-all
+
+build/obj/guest-amd64/%.o: %.c $(UE_HDR)
+	@mkdir -p $(@D)
+	$(CROSS_amd64)gcc -std=gnu11 -O2 $(WARN) -Iinclude -I. -pthread -c -o $@ $<
+
+build/obj/guest-arm64/%.o: %.c $(UE_HDR)
+	@mkdir -p $(@D)
+	$(CROSS_arm64)gcc -std=gnu11 -O2 $(WARN) -Iinclude -I. -pthread -c -o $@ $<
+
+build/guest/libpopcorn-amd64.a: $(GUEST_OBJ:%=build/obj/guest-amd64/%)
+build/guest/libpopcorn-arm64.a: $(GUEST_OBJ:%=build/obj/guest-arm64/%)
+build/guest/libpopcorn-%.a:
+	rm -f $@
+	$(CROSS_$*)ar qcs $@ $^
 
 guest: build/guest/litmus-amd64 build/guest/litmus-arm64
 
-build/guest/litmus-%: tests/litmus/litmus.c $(GUEST_API) $(UE_HDR) tests/litmus/build.mk
+build/guest/litmus-%: tests/litmus/litmus.c build/guest/libpopcorn-%.a tests/litmus/build.mk
 	@mkdir -p $(@D)
-	$(GUEST_LINK) -o $@ $< $(GUEST_API)
+	$(GUEST_LINK) -o $@ $< build/guest/libpopcorn-$*.a

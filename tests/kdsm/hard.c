@@ -1,0 +1,562 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+/*
+ * Shared memory in kernel mode under hard use: a process is a node, all run the same test. What it may
+ * end with is checked; status 0: all was right.
+ *
+ *	POPCORN_NODE=kernel:N kdsm-hard TEST NODES MS [ID]
+ *
+ * Hammers go on for MS milliseconds of the home's clock, which is node 0's; others until it says so.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <popcorn/popcorn.h>
+
+#define PAGE	4096
+#define PAGES	64
+#define BOUND_S	170
+#define NODES	8
+
+static popcorn_t *p;
+static popcorn_region_t *r;
+static unsigned char *mem;
+static unsigned int me, nodes, ms, id = 1;
+
+#define die(...) do { printf("node %u: ", me); printf(__VA_ARGS__); \
+		      printf(" (%s)\n", strerror(errno)); exit(1); } while (0)
+#define want(cond) do { if (!(cond)) die("line %d: not %s", __LINE__, #cond); } while (0)
+
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000ull + t.tv_nsec / 1000000;
+}
+
+static _Atomic uint32_t *word(unsigned int page, unsigned int offset)
+{
+	return (_Atomic uint32_t *)(mem + page * PAGE + offset);
+}
+
+static void meet(void)
+{
+	want(!popcorn_barrier(r, 0, nodes));
+}
+
+/* Is it time to stop? Node 0 says so on page 0; the others look now and then. */
+static bool over(void)
+{
+	static uint64_t end, looked;
+	uint64_t now = now_ms();
+
+	if (!end)
+		end = now + ms;
+	if (!me && now >= end)
+		atomic_store(word(0, 0), 1);
+	if (now < looked + 20)
+		return false;
+	looked = now;
+	return atomic_load(word(0, 0));
+}
+
+/* ----------------------------------------------------------------- hammers */
+
+/* All kinds of atomic, of all sizes, side by side on one page. */
+struct mixed {
+	_Atomic uint8_t b;
+	_Atomic uint16_t h;
+	_Atomic uint32_t w;
+	_Atomic uint64_t d, cas, bits;
+	_Atomic uint64_t total;
+};
+
+static void t_atomics(void)
+{
+	struct mixed *m = (void *)(mem + PAGE);
+	uint64_t n, old, bit = 1ull << me;
+
+	for (n = 0; !over(); n++) {
+		atomic_fetch_add(&m->b, 1);
+		atomic_fetch_add(&m->h, 1);
+		atomic_fetch_sub(&m->w, 1);
+		atomic_fetch_add(&m->d, n);
+		old = atomic_load(&m->cas);
+		while (!atomic_compare_exchange_weak(&m->cas, &old, old + 3))
+			;
+		want(!(atomic_fetch_or(&m->bits, bit) & bit));
+		want(atomic_fetch_and(&m->bits, ~bit) & bit);
+	}
+	atomic_fetch_add(&m->total, n);
+	atomic_fetch_sub(&m->d, n * (n - 1) / 2);
+	meet();
+	n = m->total;
+	want(m->b == (uint8_t)n && m->h == (uint16_t)n && m->w == (uint32_t)-n && m->cas == 3 * n);
+	want(!m->d && !m->bits && n);
+	printf("atomics %llu\n", (unsigned long long)n);
+}
+
+/* Peterson's lock of nodes 0 and 1, without ordered accesses but with the fence that it needs. */
+static void t_peterson(void)
+{
+	volatile uint32_t *flag[] = { (void *)word(1, 0), (void *)word(2, 0) };
+	volatile uint32_t *turn = (void *)word(3, 0), *count = (void *)word(4, 0);
+	_Atomic uint32_t *total = word(5, 0);
+	uint32_t n = 0;
+
+	for (; me < 2 && !over(); n++) {
+		*flag[me] = 1;
+		*turn = 1 - me;
+		atomic_thread_fence(memory_order_seq_cst);
+		while (*flag[1 - me] && *turn == 1 - me)
+			;
+		atomic_thread_fence(memory_order_seq_cst);
+		(*count)++;
+		atomic_thread_fence(memory_order_seq_cst);
+		*flag[me] = 0;
+	}
+	atomic_fetch_add(total, n);
+	meet();
+	want(*count == *total && *count);
+	printf("peterson %u\n", *count);
+}
+
+/* Each its own words of many pages: no write may be lost, whatever the others write there. */
+static void t_false_sharing(void)
+{
+	volatile uint32_t *own[16];
+	uint32_t n = 0, k, i;
+
+	for (k = 0; k < 16; k++)
+		own[k] = (void *)word(1 + k % 4, (k / 4) * 1000 / 4 * 4 + 4 * me);
+	while (!over()) {
+		n++;
+		for (k = 0; k < 16; k++) {
+			want(*own[k] == n - 1);
+			*own[k] = n;
+		}
+	}
+	atomic_store(word(10, 4 * me), n);
+	meet();
+	for (k = 0; k < 16; k++)
+		for (i = 0; i < nodes; i++)
+			want(own[k][(int)i - (int)me] == *word(10, 4 * i));
+	printf("rounds %u\n", n);
+}
+
+/* Records over page boundaries, under a lock; and stores that need two pages at once, under none. */
+#define RECORD	(3 * PAGE + 123)
+
+static void t_straddle(void)
+{
+	unsigned char *record = mem + 5 * PAGE + 3001;
+	uint64_t n = 0, x;
+	uint32_t i;
+
+	for (; !over(); n++) {
+		memcpy(&x, mem + 12 * PAGE - 3, 8);
+		x = (n << 8 | me) * 0x0101;
+		memcpy(mem + 12 * PAGE - 3, &x, 8);		/* nobody gets between its halves ... */
+		memcpy(mem + 14 * PAGE - 8 * NODES + 16 * me + 5, &n, 8); /* ... of this: its own */
+		memcpy(&x, mem + 14 * PAGE - 8 * NODES + 16 * me + 5, 8);
+		want(x == n);
+		want(!popcorn_lock(r, 1));
+		for (i = 1; i < RECORD; i++)
+			want(record[i] == record[0]);
+		memset(record, record[0] + 1, RECORD);
+		want(!popcorn_unlock(r, 1));
+	}
+	atomic_fetch_add(word(1, 0), n);
+	meet();
+	want(record[0] == (unsigned char)*word(1, 0) && n);
+	printf("records %u\n", *word(1, 0));
+}
+
+/* --------------------------------------------------------------- system calls */
+
+static int device(void)
+{
+	struct popcorn_ioc_region io = { .id = id, .node = me, .home = 0 };
+	int fd = open("/dev/popcorn", O_RDWR | O_CLOEXEC);
+
+	want(fd >= 0 && !ioctl(fd, POPCORN_IOC_ATTACH, &io));
+	return fd;
+}
+
+/* The other nodes want pages 8 to 23 all the time, to write. */
+static void disturb(void)
+{
+	uint32_t n = 0;
+
+	while (!atomic_load(word(0, 0))) {
+		atomic_fetch_add(word(8 + n++ % 16, 4000 + 4 * me), 1);
+		usleep(500);
+	}
+}
+
+/* Device and file, from and into memory that others write to meanwhile. */
+static void direct(const char *path)
+{
+	unsigned char *buf = mem + 8 * PAGE, *back = aligned_alloc(PAGE, 8 * PAGE);
+	int fd = open(path, O_RDWR | O_DIRECT);
+	uint32_t i, k;
+
+	want(fd >= 0 && back);
+	for (i = 0; i < 30; i++) {
+		for (k = 0; k < 8; k++)
+			memset(buf + k * PAGE, i + k, 3000);
+		want(pwrite(fd, buf, 8 * PAGE, 0) == 8 * PAGE);
+		for (k = 0; k < 8; k++)
+			memset(buf + k * PAGE, 255, 3000);
+		want(pread(fd, back, 8 * PAGE, 0) == 8 * PAGE);
+		for (k = 0; k < 8 * PAGE; k++)
+			want(k % PAGE >= 3000 || back[k] == (unsigned char)(i + k / PAGE));
+		/* All of it comes from the disk, so pages that nobody else writes to. */
+		want(pread(fd, mem + 30 * PAGE, 8 * PAGE, 0) == 8 * PAGE);
+		want(!memcmp(mem + 30 * PAGE, back, 8 * PAGE));
+	}
+	close(fd);
+	free(back);
+}
+
+static long futex(void *at, int op, uint32_t value, const struct timespec *t)
+{
+	return syscall(SYS_futex, at, op, value, t, NULL, 0);
+}
+
+static void *futex_waker(void *arg)
+{
+	_Atomic uint32_t *at = arg;
+	uint32_t i;
+
+	for (i = 1; i <= 50; i++) {
+		while (atomic_load(at) != 2 * i - 1)
+			futex(at, FUTEX_WAIT, 2 * i - 2, &(struct timespec){ 0, 20000000 });
+		atomic_store(at, 2 * i);
+		futex(at, FUTEX_WAKE, 1, NULL);
+	}
+	return NULL;
+}
+
+/* Between threads of one node, on a page that others write to. */
+static void futexes(void)
+{
+	_Atomic uint32_t *at = word(9, 3996);
+	pthread_t t;
+	uint32_t i;
+
+	atomic_store(at, 0);
+	want(!pthread_create(&t, NULL, futex_waker, (void *)at));
+	for (i = 1; i <= 50; i++) {
+		atomic_store(at, 2 * i - 1);
+		futex(at, FUTEX_WAKE, 1, NULL);
+		while (atomic_load(at) != 2 * i)
+			futex(at, FUTEX_WAIT, 2 * i - 1, &(struct timespec){ 0, 20000000 });
+	}
+	pthread_join(t, NULL);
+}
+
+/* A child has nothing mapped, maps it by itself, is read and written by who traces it. */
+static void tracing(void)
+{
+	struct rlimit none = { 0, 0 };
+	unsigned char *at;
+	int status, fd;
+	pid_t child;
+	long v;
+
+	child = fork();
+	if (!child) {
+		setrlimit(RLIMIT_CORE, &none);
+		*(volatile unsigned char *)(mem + 8 * PAGE) = 1;	/* not there */
+		_exit(0);
+	}
+	want(waitpid(child, &status, 0) == child && WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+
+	fd = device();
+	at = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 8 * PAGE);
+	want(at != MAP_FAILED && !munmap(at, 2 * PAGE));
+	child = fork();
+	if (!child) {
+		if (mmap(at, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 8 * PAGE) != at ||
+		    mmap(at + PAGE, PAGE, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 9 * PAGE) != at + PAGE)
+			_exit(1);
+		ptrace(PTRACE_TRACEME, 0, 0, 0);
+		raise(SIGSTOP);
+		_exit(*(volatile unsigned char *)(at + 8) == 0x5a ? 0 : 2);
+	}
+	want(waitpid(child, &status, 0) == child && WIFSTOPPED(status));
+	atomic_store(word(8, 16), 77);
+	errno = 0;
+	v = ptrace(PTRACE_PEEKDATA, child, at + 16, 0);
+	want(!errno && (uint32_t)v == 77);
+	want(!ptrace(PTRACE_POKEDATA, child, at + 8, 0x5aL));
+	want((uint8_t)*word(8, 8) == 0x5a);
+	/* Read-only there, so a tracer can't write either: it would be a page of nobody's. */
+	want(ptrace(PTRACE_POKEDATA, child, at + PAGE + 8, 0x5aL) == -1 && errno == EIO);
+	want(!ptrace(PTRACE_CONT, child, 0, 0));
+	want(waitpid(child, &status, 0) == child && WIFEXITED(status) && !WEXITSTATUS(status));
+
+	/* exec(): the mapping goes, the attachment with O_CLOEXEC as well. */
+	child = fork();
+	if (!child) {
+		mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 8 * PAGE);
+		execl("/bin/sh", "sh", "-c", "! grep -q popcorn /proc/self/maps && ! ls -l /proc/self/fd 2>/dev/null | grep -q popcorn",
+		      NULL);
+		_exit(3);
+	}
+	want(waitpid(child, &status, 0) == child && WIFEXITED(status) && !WEXITSTATUS(status));
+
+	/* A core is written; what is shared isn't in it. */
+	child = fork();
+	if (!child) {
+		struct rlimit all = { RLIM_INFINITY, RLIM_INFINITY };
+
+		setrlimit(RLIMIT_CORE, &all);
+		if (chdir("/tmp") || mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 8 * PAGE) == MAP_FAILED)
+			_exit(4);
+		abort();
+	}
+	want(waitpid(child, &status, 0) == child && WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+	close(fd);
+}
+
+/* Advice and pins of all kinds on a part that is its own mapping; none loses a write or stops the others. */
+static void mappings(void)
+{
+	static const int advice[] = {
+		MADV_NORMAL, MADV_WILLNEED, MADV_DONTNEED, MADV_COLD, MADV_PAGEOUT, MADV_HUGEPAGE,
+		MADV_MERGEABLE, MADV_FREE, MADV_REMOVE, MADV_DOFORK, MADV_DODUMP, MADV_POPULATE_READ,
+		MADV_POPULATE_WRITE, MADV_WIPEONFORK,
+	};
+	_Atomic uint32_t *at;
+	unsigned char *m, *moved;
+	int fd = device(), zero = open("/dev/zero", O_RDONLY | O_CLOEXEC), pipes[2];
+	struct iovec iov;
+	char c[PAGE];
+	uint32_t i, k;
+
+	m = mmap(NULL, 16 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 8 * PAGE);
+	want(m != MAP_FAILED);
+	for (i = 0; i < ms; i++) {
+		int what = advice[i % (sizeof(advice) / sizeof(*advice))];
+
+		for (k = 0; k < 16; k++) {
+			at = (void *)(m + k * PAGE + 3000);
+			want(atomic_load(at) == i);
+			atomic_store(at, i + 1);
+			want(atomic_load(word(8 + k, 3000)) == i + 1);
+		}
+		madvise(m, 16 * PAGE, what);
+		switch (i % 5) {
+		case 0:
+			want(!mlock(m, 8 * PAGE));
+			break;
+		case 1:
+			want(!munlock(m, 8 * PAGE));
+			break;
+		case 2:		/* read-only is read-only, and can be undone */
+			want(!mprotect(m, 16 * PAGE, PROT_READ));
+			want(read(zero, m + 4 * PAGE, 8) == -1 && errno == EFAULT);
+			want(!mprotect(m, 16 * PAGE, PROT_READ | PROT_WRITE));
+			break;
+		case 3:
+			moved = mremap(m, 16 * PAGE, 16 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED,
+				       mmap(NULL, 16 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+			want(moved != MAP_FAILED);
+			m = moved;
+			break;
+		case 4:
+			want(!msync(m, 16 * PAGE, MS_SYNC | MS_INVALIDATE) || errno == EBUSY);
+			break;
+		}
+	}
+	/* Both halves of a hole stay; what was unmapped is a fault for this process only. */
+	want(!munmap(m + 4 * PAGE, 8 * PAGE));
+	close(zero);
+	want(m[3000] && m[12 * PAGE + 3000]);
+	want(mincore(m + 4 * PAGE, PAGE, (void *)c) == -1 && errno == ENOMEM);
+	/* A pipe keeps the page itself: the others wait until it is empty, and then go on. */
+	want(!pipe(pipes));
+	iov = (struct iovec){ mem + 8 * PAGE, 2 * PAGE };
+	want(vmsplice(pipes[1], &iov, 1, 0) == 2 * PAGE);
+	usleep(100000);
+	want(read(pipes[0], c, PAGE) == PAGE && read(pipes[0], c, PAGE) == PAGE);
+	close(pipes[0]);
+	close(pipes[1]);
+	want(read(fd, c, 1) == -1 && write(fd, c, 1) == -1 && errno == EINVAL);
+	close(fd);
+	munmap(m, 4 * PAGE);
+	munmap(m + 12 * PAGE, 4 * PAGE);
+}
+
+/*
+ * Node 0 does all kinds of things, the others want its pages meanwhile. KDSM_DISKS: to be
+ * overwritten. MS is a number of rounds.
+ */
+static void t_calls(void)
+{
+	char *disks = getenv("KDSM_DISKS"), *disk;
+	uint64_t began = now_ms();
+
+	if (me) {
+		disturb();
+		return;
+	}
+	for (disk = strtok(disks ? disks : "", ":"); disk; disk = strtok(NULL, ":")) {
+		direct(disk);
+		printf("%s after %llu ms\n", disk, (unsigned long long)(now_ms() - began));
+	}
+	futexes();
+	tracing();
+	printf("traced after %llu ms\n", (unsigned long long)(now_ms() - began));
+	mappings();
+	atomic_store(word(0, 0), 1);
+	printf("calls %llu ms\n", (unsigned long long)(now_ms() - began));
+}
+
+/* ------------------------------------------------------------------- deaths */
+
+static sigjmp_buf jump;
+static void *lost_at;
+
+static void on_bus(int sig, siginfo_t *si, void *c)
+{
+	(void)sig, (void)c;
+	lost_at = si->si_addr;
+	siglongjmp(jump, 1);
+}
+
+/*
+ * Nodes come to die here. Each page has a word of each node, that only it writes, and a count of all
+ * additions. A node whose own word isn't what it wrote last has lost a write: there were two writers.
+ * A page that is lost must stay so. After MS those who are left, KDSM_LEFT of them, must agree about
+ * every page.
+ */
+static void t_chaos(void)
+{
+	static uint32_t mine[PAGES];
+	static bool lost[PAGES];
+	struct sigaction sa = { .sa_sigaction = on_bus, .sa_flags = SA_SIGINFO | SA_NODEFER };
+	volatile uint32_t n = 0, page = 0, nlost = 0, longest = 0;
+	const char *left = getenv("KDSM_LEFT");
+	uint64_t end = now_ms() + ms, began;
+	volatile uint32_t seed = me * 7919 + id, sum = 0;
+	uint32_t i, k;
+
+	sigaction(SIGBUS, &sa, NULL);
+	meet();
+	printf("began\n");
+	fflush(stdout);
+	while (now_ms() < end) {
+		seed = seed * 1103515245 + 12345;
+		page = 1 + (seed >> 16) % (PAGES - 1);
+		began = now_ms();
+		if (!sigsetjmp(jump, 1)) {
+			uint32_t was = atomic_load(word(page, 4 * me));
+
+			if (was != mine[page])
+				die("page %u: own word is %u, not %u", page, was, mine[page]);
+			if (lost[page])
+				die("page %u was lost and is back", page);
+			if (seed & (1u << 30)) {
+				mine[page] = was + 1;
+				atomic_store(word(page, 4 * me), was + 1);
+			}
+			n++;
+		} else {
+			want((unsigned char *)lost_at >= mem + page * PAGE &&
+			     (unsigned char *)lost_at < mem + (page + 1) * PAGE);
+			if (!lost[page])
+				nlost++;
+			lost[page] = true;
+		}
+		if (now_ms() - began > longest)
+			longest = now_ms() - began;
+	}
+	printf("accesses %u lost %u longest %u ms\n", n, nlost, longest);
+	if (!left)
+		return;
+	/* All who are left meet again, and agree; a lost page may not be known to be so by all yet. */
+	while (popcorn_barrier(r, 1, atoi(left)) == -EOWNERDEAD)
+		;
+	for (page = 1; page < PAGES; page++)
+		if (!sigsetjmp(jump, 1)) {
+			for (i = 0, k = 0; i < NODES; i++)
+				k = k * 31 + atomic_load(word(page, 4 * i));
+			want(atomic_load(word(page, 4 * me)) == mine[page] && !lost[page]);
+			sum = sum * 31 + k;
+		} else {
+			sum = sum * 31 + 7;
+		}
+	printf("agreed %08x\n", sum);
+	while (popcorn_barrier(r, 2, atoi(left)) == -EOWNERDEAD)
+		;
+}
+
+static const struct {
+	const char *name;
+	void (*run)(void);
+} tests[] = {
+	{ "atomics", t_atomics },
+	{ "peterson", t_peterson },
+	{ "false_sharing", t_false_sharing },
+	{ "straddle", t_straddle },
+	{ "calls", t_calls },
+	{ "chaos", t_chaos },
+};
+
+int main(int argc, char **argv)
+{
+	unsigned int i;
+	int e;
+
+	if (argc < 4)
+		return 2;
+	nodes = atoi(argv[2]);
+	ms = atoi(argv[3]);
+	if (argc > 4)
+		id = atoi(argv[4]);
+	alarm(BOUND_S + ms / 1000);
+	e = popcorn_open(NULL, &p);
+	if (e)
+		die("open %d", e);
+	me = popcorn_self(p);
+	e = me ? popcorn_attach(p, 0, id, &r) : popcorn_create(p, id, PAGES * PAGE, NULL, &r);
+	if (e)
+		die("region %d", e);
+	mem = popcorn_map(r, NULL);
+	want(mem);
+	for (i = 0; i < sizeof(tests) / sizeof(*tests); i++)
+		if (!strcmp(argv[1], tests[i].name)) {
+			tests[i].run();
+			/* The home ends the region: not before all have looked at it. */
+			if (strcmp(argv[1], "chaos"))
+				meet();
+			popcorn_close(p);
+			printf("ok %s node %u\n", argv[1], me);
+			return 0;
+		}
+	return 2;
+}
