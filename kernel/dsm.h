@@ -53,9 +53,6 @@
 #define DSM_DONE_NS	50000		/* that DONE waits for an ASK to go with, at most */
 #define DSM_DONES	16		/* in one message, at most */
 
-/* What a fault that had to wait was for: see trace_popcorn_dsm_fault(). */
-enum dsm_fault_kind { DSM_FAULT_READ, DSM_FAULT_WRITE, DSM_FAULT_UPGRADE };
-
 /* Completions that .fast deals with. */
 enum dsm_item_kind { DSM_ITEM_INV, DSM_ITEM_FWD };
 

@@ -805,6 +805,7 @@ static void act_done(struct dsm_run *run, struct dsm_act *e)
 static void act_wake(struct dsm_run *run, struct dsm_req *req)
 {
 	if (req) {
+		trace_popcorn_dsm_end(run->r, run->index, req->status);
 		WRITE_ONCE(req->over, true);
 		wake_up_all(&req->wait);
 		dsm_req_put(req);

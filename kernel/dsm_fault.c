@@ -64,18 +64,19 @@ static int first(struct dsm_region *r, struct dsm_page *pg, u32 index)
  * dsm_want - see to it that a page comes
  * @r:     region
  * @pg:    page
- * @index: its number
+ * @vmf:   the fault
  * @write: to write
  * @out:   the request to be waited for, counted, or NULL: wait for @r->wait
  *
  * Process context; waits for nobody. Return: 0: it is here, if only for now;
  * -EINPROGRESS; -EIO: lost, or the region has ended; -ENOMEM.
  */
-static int dsm_want(struct dsm_region *r, struct dsm_page *pg, u32 index, bool write,
-		    struct dsm_req **out)
+static int dsm_want(struct dsm_region *r, struct dsm_page *pg, const struct vm_fault *vmf,
+		    bool write, struct dsm_req **out)
 {
 	struct dsm_req *req = NULL;
 	struct dsm_run run DSM_UNINIT;
+	u32 index = vmf->pgoff;
 	int e;
 
 	*out = NULL;
@@ -121,6 +122,8 @@ new:
 		}
 	}
 	spin_unlock_bh(dsm_lock(r, index));
+	if (e == -EINPROGRESS)
+		trace_popcorn_dsm_fault(r, pg, vmf, write);
 	dsm_run(&run);
 	if (req)
 		dsm_req_put(req);
@@ -264,21 +267,6 @@ static struct page *page_lock_mappable(struct dsm_region *r, struct dsm_page *pg
 	return page;
 }
 
-/* dsm_wait() for a fault. The VMA may be gone afterwards. */
-static int fault_wait(struct dsm_region *r, struct dsm_page *pg, struct dsm_req *req,
-		      const struct vm_fault *vmf, bool write)
-{
-	u8 kind = !write ? DSM_FAULT_READ :
-		  pg->p.state == PD_S ? DSM_FAULT_UPGRADE : DSM_FAULT_WRITE;
-	u64 ns = dsm_now();
-	int e = dsm_wait(r, pg, req);
-
-	ns = dsm_now() - ns;
-	atomic64_add(ns, &r->stat.fault_ns);
-	trace_popcorn_dsm_fault(r, vmf, kind, ns);
-	return e;
-}
-
 static vm_fault_t bus(struct dsm_region *r, struct vm_fault *vmf, int e)
 {
 	const char *why = r->over == -EHOSTDOWN ? "its home is dead" :
@@ -323,7 +311,7 @@ static vm_fault_t dsm_fault(struct vm_fault *vmf)
 			return VM_FAULT_LOCKED;
 		}
 		if (!e)
-			e = dsm_want(r, pg, vmf->pgoff, write, &req);
+			e = dsm_want(r, pg, vmf, write, &req);
 		if (e == -EINTR)
 			return VM_FAULT_SIGBUS; /* of a thread that is being killed */
 		if (e && e != -EINPROGRESS)
@@ -334,7 +322,7 @@ static vm_fault_t dsm_fault(struct vm_fault *vmf)
 		if (!e)
 			continue;
 		if (!(vmf->flags & FAULT_FLAG_ALLOW_RETRY)) {
-			e = fault_wait(r, pg, req, vmf, write);
+			e = dsm_wait(r, pg, req);
 			if (e && e != -EINTR)
 				return bus(r, vmf, e);
 			if (e)
@@ -342,11 +330,15 @@ static vm_fault_t dsm_fault(struct vm_fault *vmf)
 			continue;
 		}
 		if (!(vmf->flags & FAULT_FLAG_RETRY_NOWAIT)) {
+			u64 since = dsm_now();
+
 			get_file(file);
 			release_fault_lock(vmf);
-			e = fault_wait(r, pg, req, vmf, write);
+			/* The VMA may be gone from here on. */
+			e = dsm_wait(r, pg, req);
 			if (e && e != -EINTR)
 				WRITE_ONCE(pg->error, -e);
+			atomic64_add(dsm_now() - since, &r->stat.fault_ns);
 			fput(file);
 		} else if (req) {
 			dsm_req_put(req);
@@ -369,7 +361,7 @@ static vm_fault_t dsm_page_mkwrite(struct vm_fault *vmf)
 	if (ok && !pd_may(&pg->p, true)) {
 		spin_unlock_bh(lock);
 		/* Ask before the wait, which is in dsm_fault(): it can let go of mmap_lock. */
-		dsm_want(r, pg, vmf->pgoff, true, &req);
+		dsm_want(r, pg, vmf, true, &req);
 		if (req)
 			dsm_req_put(req);
 		spin_lock_bh(lock);

@@ -2,6 +2,7 @@
 /*
  * The tracepoints' code.
  */
+#include <asm/syscall.h>
 #include <linux/types.h>
 
 #include "dsm.h"

@@ -112,17 +112,20 @@ TRACE_EVENT(popcorn_wait,
 		  __entry->peer, __entry->class, __entry->type, __entry->ns, __entry->status)
 );
 
-/* A thread has waited @ns for a page. ip: of the user's; call: within a system call, before it */
+/*
+ * A thread needs a page that isn't here, or for more than it may be used for, until
+ * popcorn_dsm_end. ip: of the user's; call: within a system call, before ip.
+ */
 TRACE_EVENT(popcorn_dsm_fault,
-	TP_PROTO(const struct dsm_region *r, const struct vm_fault *vmf, u8 kind, u64 ns),
-	TP_ARGS(r, vmf, kind, ns),
+	TP_PROTO(const struct dsm_region *r, const struct dsm_page *pg, const struct vm_fault *vmf,
+		 bool write),
+	TP_ARGS(r, pg, vmf, write),
 	TP_STRUCT__entry(
 		__field(u16, node)
 		__field(u16, home)
 		__field(u32, region)
 		__field(u64, at)
 		__field(u64, ip)
-		__field(u64, ns)
 		__field(u32, tgid)
 		__field(u8, kind)
 		__field(bool, call)
@@ -132,18 +135,41 @@ TRACE_EVENT(popcorn_dsm_fault,
 		__entry->home = r->cfg.home;
 		__entry->region = r->id;
 		__entry->at = ((u64)vmf->pgoff << PAGE_SHIFT) | offset_in_page(vmf->real_address);
-		__entry->ip = current->flags & (PF_KTHREAD | PF_IO_WORKER) ? 0 :
-			      instruction_pointer(current_pt_regs());
-		__entry->ns = ns;
+		__entry->ip = 0;
+		__entry->call = false;
+		if (!(current->flags & (PF_KTHREAD | PF_IO_WORKER))) {
+			__entry->ip = instruction_pointer(current_pt_regs());
+			__entry->call = syscall_get_nr(current, current_pt_regs()) >= 0;
+		}
 		__entry->tgid = current->tgid;
-		__entry->kind = kind;
-		__entry->call = !(vmf->flags & FAULT_FLAG_USER);
+		__entry->kind = !write ? 0 : pg->p.state == PD_S ? 2 : 1;
 	),
-	TP_printk("node=%u home=%u region=%u at=%#llx kind=%s ip=%#llx call=%d tgid=%u ns=%llu",
+	TP_printk("node=%u home=%u region=%u at=%#llx kind=%s ip=%#llx call=%d tgid=%u",
 		  __entry->node, __entry->home, __entry->region, __entry->at,
-		  __print_symbolic(__entry->kind, { DSM_FAULT_READ, "read" },
-				   { DSM_FAULT_WRITE, "write" }, { DSM_FAULT_UPGRADE, "upgrade" }),
-		  __entry->ip, __entry->call, __entry->tgid, __entry->ns)
+		  __print_symbolic(__entry->kind, { 0, "read" }, { 1, "write" }, { 2, "upgrade" }),
+		  __entry->ip, __entry->call, __entry->tgid)
+);
+
+/* This node's request for a page has ended: 0 or -errno. */
+TRACE_EVENT(popcorn_dsm_end,
+	TP_PROTO(const struct dsm_region *r, u32 index, int status),
+	TP_ARGS(r, index, status),
+	TP_STRUCT__entry(
+		__field(u16, node)
+		__field(u16, home)
+		__field(u32, region)
+		__field(u32, index)
+		__field(int, status)
+	),
+	TP_fast_assign(
+		__entry->node = r->cfg.self;
+		__entry->home = r->cfg.home;
+		__entry->region = r->id;
+		__entry->index = index;
+		__entry->status = status;
+	),
+	TP_printk("node=%u home=%u region=%u page=%u status=%d", __entry->node, __entry->home,
+		  __entry->region, __entry->index, __entry->status)
 );
 
 /* A page's bytes came from another node. */
