@@ -136,7 +136,8 @@ int popcorn_name(popcorn_region_t *r, const void *at, size_t bytes, const char *
 	offset = (uintptr_t)at - (uintptr_t)r->map;
 	if (!bytes || offset >= r->bytes || bytes > r->bytes - offset)
 		return -EINVAL;
-	return api_prof_name(r, offset, bytes, name);
+	api_prof_name(r, offset, bytes, name);
+	return 0;
 }
 
 /* --------------------------------------------------------------- user mode */

@@ -53,6 +53,6 @@ struct popcorn {
 int api_user_open(const char *spec, struct popcorn **out);
 int api_kernel_open(const char *spec, struct popcorn **out);
 void api_prof_maps(void);
-int api_prof_name(const struct popcorn_region *r, size_t at, size_t bytes, const char *name);
+void api_prof_name(const struct popcorn_region *r, size_t at, size_t bytes, const char *name);
 
 #endif

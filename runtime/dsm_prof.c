@@ -252,28 +252,26 @@ void api_prof_maps(void)
  * @r:     region
  * @at:    byte in it
  * @bytes: size
- * @name:  name; what comes after the end of a line isn't part of it
+ * @name:  name, of which the first line counts
  *
- * Return: 0, also if nothing is recorded; -errno.
+ * If that can't be recorded, dsm_prof_start() has said so.
  */
-int api_prof_name(const struct popcorn_region *r, size_t at, size_t bytes, const char *name)
+void api_prof_name(const struct popcorn_region *r, size_t at, size_t bytes, const char *name)
 {
 	const char *dir = directory();
 	char line[256], path[32];
-	int n, fd, e = 0;
+	size_t n = strcspn(name, "\n");
+	int fd;
 
 	if (!dir)
-		return 0;
-	n = snprintf(line, sizeof(line) - 1, "%u %u %zu %zu %.*s\n", r->home, r->id, at, bytes,
-		     (int)strcspn(name, "\n"), name);
-	if (n >= (int)sizeof(line) - 1)
-		return -ENAMETOOLONG;
+		return;
+	n = snprintf(line, sizeof(line), "%u %u %zu %zu %.*s\n", r->home, r->id, at, bytes,
+		     n < 128 ? (int)n : 128, name);
 	snprintf(path, sizeof(path), "%u.names", (unsigned int)getpid());
 	fd = file(dir, path, 0);
 	if (fd < 0)
-		return fd;
-	if (write(fd, line, n) != n)
-		e = -errno;
+		return;
+	if (write(fd, line, n) != (ssize_t)n)
+		fprintf(stderr, "popcorn: %s/%s: %s\n", dir, path, strerror(errno));
 	close(fd);
-	return e;
 }

@@ -92,8 +92,7 @@ int popcorn_barrier(popcorn_region_t *r, unsigned int number, unsigned int count
  * @at:    its address in the mapping
  * @bytes: its size
  * @name:  name, one line
- * Errors: -EINVAL: not within the mapped region; -errno of the recording. Does nothing when
- * nothing is recorded.
+ * Errors: -EINVAL: not within the mapped region. Does nothing when nothing is recorded.
  */
 int popcorn_name(popcorn_region_t *r, const void *at, size_t bytes, const char *name);
 

@@ -4,7 +4,11 @@
 TOOL_SRC := $(wildcard runtime/tool/*.c)
 
 .PHONY: tool
-tool: build/bin/popcorn
+tool: build/bin/popcorn build/bin/popcorn-dsm-report
+
+build/bin/popcorn-dsm-report: analysis/dsm-report
+	@mkdir -p $(@D)
+	install $< $@
 
 build/bin/popcorn: $(TOOL_SRC) $(wildcard runtime/tool/*.h) include/popcorn/version.h
 	@mkdir -p $(@D)

@@ -26,6 +26,7 @@ static const char usage[] =
 "  run           a program as several nodes of this machine, without root and modules:\n"
 "                popcorn run --nodes local:4 PROGRAM; see popcorn run --help\n"
 "  bench dsm     what shared memory costs here: popcorn bench dsm --nodes local:2\n"
+"  dsm-prof      which pages move between nodes, by whom and why; see popcorn dsm-prof --help\n"
 "\n"
 "  -j, --json    JSON\n"
 "  -R, --root DIR  read /proc, /sys and /etc below DIR\n"
@@ -110,6 +111,7 @@ static const struct {
 	{ "doctor", cmd_doctor },
 	{ "run", cmd_run },
 	{ "bench", cmd_bench },
+	{ "dsm-prof", cmd_dsm_prof },
 };
 
 int main(int argc, char **argv)
@@ -146,13 +148,14 @@ int main(int argc, char **argv)
 		return EXIT_USAGE;
 	}
 	if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) &&
-	    strcmp(*argv, "run") && strcmp(*argv, "bench")) {
+	    strcmp(*argv, "run") && strcmp(*argv, "bench") && strcmp(*argv, "dsm-prof")) {
 		fputs(usage, stdout);
 		return EXIT_OK;
 	}
 	for (i = 0; i < sizeof(commands) / sizeof(*commands); i++)
 		if (!strcmp(commands[i].name, *argv))
 			return commands[i].run(argc, argv);
-	fprintf(stderr, "popcorn: unknown command '%s': peers, stat, waits, doctor, run or bench\n", *argv);
+	fprintf(stderr, "popcorn: unknown command '%s': peers, stat, waits, doctor, run, bench or dsm-prof\n",
+		*argv);
 	return EXIT_USAGE;
 }

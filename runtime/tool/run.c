@@ -226,30 +226,40 @@ int cmd_run(int argc, char **argv)
 	return wait_all(n);
 }
 
-/* Where the tool's own programs are: beside it, else in PATH. */
-int cmd_bench(int argc, char **argv)
+/**
+ * exec_own - become another program of ours, which is beside this one or in PATH
+ * @argv: its name and arguments
+ *
+ * Return: only if that fails, an exit status.
+ */
+int exec_own(char **argv)
 {
 	char self[4096], *slash, *path;
 	ssize_t len;
 
-	if (argc < 2 || strcmp(argv[1], "dsm")) {
-		fputs("usage: popcorn bench dsm --nodes local:N [OPTION]...; see popcorn bench dsm "
-		      "--help\n", stderr);
-		return EXIT_USAGE;
-	}
-	argv[1] = "popcorn-bench-dsm";
 	len = readlink("/proc/self/exe", self, sizeof(self) - 1);
 	if (len > 0) {
 		self[len] = 0;
 		slash = strrchr(self, '/');
 		if (slash) {
 			*slash = 0;
-			path = xprintf("%s/popcorn-bench-dsm", self);
-			execv(path, argv + 1);
+			path = xprintf("%s/%s", self, *argv);
+			execv(path, argv);
 			free(path);
 		}
 	}
-	execvp(argv[1], argv + 1);
-	fprintf(stderr, "popcorn: popcorn-bench-dsm: %s\n", strerror(errno));
+	execvp(*argv, argv);
+	fprintf(stderr, "popcorn: %s: %s\n", *argv, strerror(errno));
 	return EXIT_FAILED;
+}
+
+int cmd_bench(int argc, char **argv)
+{
+	if (argc < 2 || strcmp(argv[1], "dsm")) {
+		fputs("usage: popcorn bench dsm --nodes local:N [OPTION]...; see popcorn bench dsm "
+		      "--help\n", stderr);
+		return EXIT_USAGE;
+	}
+	argv[1] = "popcorn-bench-dsm";
+	return exec_own(argv + 1);
 }

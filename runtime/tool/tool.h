@@ -93,5 +93,10 @@ void check_peers(void);
 
 int cmd_run(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
+int exec_own(char **argv);
+
+/* ------------------------------------------------------------------ prof.c */
+
+int cmd_dsm_prof(int argc, char **argv);
 
 #endif
