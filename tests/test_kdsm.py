@@ -2,12 +2,14 @@
 """Shared memory in kernel mode: what a program on several machines sees of one memory, while other
 nodes want its pages, refuse, run out of memory and die (tests/dsm/dsmtest.c)."""
 
+import json
 import re
 import subprocess
 import time
 
 import pytest
 
+import test_prof
 from popcluster import BUILD, TOP
 from test_faults import FAST, SLOW, up
 
@@ -91,6 +93,23 @@ def test_two_nodes_in_one_kernel(cluster):
     load(c, "msg_socket", nodes=2)
     for test in (("basic",), ("atomic", 2, 50000), ("lock", 2, 100), ("message", 2, 20)):
         Run([(c[1], 0), (c[1], 1)], *test).ok()
+    gone(c, "msg_socket")
+
+
+def test_a_recording(cluster, tmp_path):
+    """popcorn dsm-prof of two nodes in one kernel, by tracepoints, is as that of user mode."""
+    c = cluster(1, icount=2)
+    n = c[1]
+    load(c, "msg_socket", nodes=2)
+    n.sh("popcorn dsm-prof record -k -o /tmp/prof sh -c '"
+         f"POPCORN_NODE=kernel:1 example-counters {test_prof.ROUNDS} & "
+         f"POPCORN_NODE=kernel:0 example-counters {test_prof.ROUNDS} && wait $!'", 60)
+    assert not n.sh("ls /sys/kernel/tracing/instances")
+    n.get("/tmp/prof", tmp_path / "prof")
+    n.sh("rm -r /tmp/prof")
+    (tmp_path / "build").symlink_to(BUILD)
+    doc = json.loads(test_prof.report("--json", "--symfs", tmp_path, tmp_path / "prof"))
+    test_prof.check(doc)
     gone(c, "msg_socket")
 
 

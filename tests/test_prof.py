@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-2.0-only OR MIT
+"""popcorn dsm-prof: what was shared falsely in examples/counters.c is found and named, in both modes."""
+
+import json
+import platform
+import re
+import shutil
+import struct
+import subprocess
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).resolve().parent.parent
+BIN = TOP / "build" / "bin"
+ROUNDS = 40
+user_mode = pytest.mark.skipif([int(n) for n in platform.release().split(".")[:2]] < [6, 4],
+                               reason="shared memory in user mode needs Linux 6.4")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def built():
+    subprocess.run(["make", "-s", "tool", "examples"], cwd=TOP, check=True, timeout=280)
+
+
+def prof(*args, **kw):
+    return subprocess.run([BIN / "popcorn", "dsm-prof", *map(str, args)], capture_output=True,
+                          text=True, timeout=120, **kw)
+
+
+def report(*args):
+    done = prof("report", *args)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    return done.stdout
+
+
+def check(doc, step=8):
+    """Page 1 is shared falsely: each of two nodes writes its own of what lies side by side."""
+    pages = {p["page"]: p for p in doc["pages"]}
+    assert doc["lost"] == 0
+    assert pages[1]["sharing"] == "false" and pages[1]["variables"] == ["own"]
+    for node in "01":
+        mine, = pages[1]["nodes"][node]
+        assert mine["name"] == "own" and mine["first"] == step * int(node)
+        assert mine["writes"] >= ROUNDS // 2 - 1
+    assert pages[0]["sharing"] == "true" and pages[0]["variables"] == ["all"]
+    assert min(pages[0]["moves"], pages[1]["moves"]) >= ROUNDS - 2
+    assert {(f["from"], f["to"]) for f in pages[1]["flows"]} == {(0, 1), (1, 0)}
+    assert doc["taken_away"] >= 2 * ROUNDS - 4
+    for function, name in (("count_own()", "own"), ("count_all()", "all")):
+        found = [c for c in doc["code"] if c["function"].startswith(function)]
+        assert not any("in a call" in c["function"] for c in found)
+        assert found and all(c["line"].startswith("counters.c:") for c in found)
+        assert all(list(c["variables"]) == [name] for c in found)
+        assert sum(c["faults"] for c in found) >= ROUNDS - 2
+        assert all(c["wait_ns"] > 0 for c in found)
+
+
+def record(out, *args):
+    return prof("record", "-o", out, "--", BIN / "popcorn", "run", "-n", "local:2", *args)
+
+
+@user_mode
+@pytest.mark.parametrize("fault", ("thread", "sigbus"))
+def test_false_sharing_is_named(tmp_path, fault):
+    out = tmp_path / "out"
+    done = record(out, "-f", fault, BIN / "example-counters", ROUNDS)
+    assert done.returncode == 0 and "right" in done.stdout and not done.stderr, done.stderr
+    check(json.loads(report("--json", out)))
+    text = report(out, "--plot", tmp_path / "plot.png")
+    assert "elements of 4096 bytes" in text and "count_own() counters.c:" in text
+    assert (tmp_path / "plot.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@user_mode
+def test_what_is_apart_is_not_named(tmp_path):
+    """The same program mended; and nothing is written down when nobody asks."""
+    out = tmp_path / "out"
+    assert record(out, BIN / "example-counters", ROUNDS, "apart").returncode == 0
+    assert "shouldn't: none seen" in report(out)
+    files = sorted(out.iterdir())
+    done = subprocess.run([BIN / "popcorn", "run", "-n", "local:2", BIN / "example-counters", "5"],
+                          capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    assert done.returncode == 0
+    assert sorted(out.iterdir()) == files and list(tmp_path.iterdir()) == [out]
+
+
+@user_mode
+def test_unusable_directory(tmp_path):
+    """The program runs all the same, and says so once a node."""
+    done = subprocess.run([BIN / "popcorn", "run", "-n", "local:2", BIN / "example-counters", "5"],
+                          capture_output=True, text=True, timeout=60,
+                          env={"POPCORN_DSM_PROF": str(tmp_path / "nowhere")})
+    assert done.returncode == 0 and done.stderr.count("not recorded") == 2
+
+
+def test_record_refuses(tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/x").touch()
+    done = prof("record", "-o", tmp_path / "full", "true")
+    assert done.returncode == 1 and "isn't an empty directory" in done.stderr
+    assert prof("record", "-o", tmp_path / "none").returncode == 2
+    assert prof("record", "--wrong").returncode == 2
+    assert prof().returncode == 2
+    done = prof("record", "-o", tmp_path / "a", "sh", "-c", "exit 3")
+    assert done.returncode == 3 and "nothing was recorded" in done.stderr
+    assert prof("record", "-o", tmp_path / "b", "/nowhere/program").returncode == 127
+    for root, why in (("/", "popcorn.ko isn't loaded|no tracefs|by root"), (tmp_path, "no tracefs|by root")):
+        done = subprocess.run([BIN / "popcorn", "-R", root, "dsm-prof", "record", "-k", "-o",
+                               tmp_path / "c", "true"], capture_output=True, text=True, timeout=20)
+        assert done.returncode == 1 and re.search(why, done.stderr) and done.stderr.count("\n") == 1
+        shutil.rmtree(tmp_path / "c", ignore_errors=True)
+
+
+HEAD = struct.pack("<8sIIIIQQ", b"popcorn\n", 1, 40, 7, 0, 0, 0)
+READ = struct.pack("<QQQIIHHBBH", 5, 0x1234, 4096, 1, 7, 0, 0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("name,data,why", (
+    (None, b"", "nothing was recorded"),
+    ("user.0.7", b"", "damaged"),
+    ("user.0.7", b"x" * 200, "damaged"),
+    ("user.0.7", HEAD + b"\xff" * 40, "damaged"),
+    ("user.0.7", HEAD, "no access waited"),
+    ("kernel", b"no header\n", "damaged"),
+    ("kernel", b"# popcorn dsm-prof 1 wall 0\nx 1.000000: popcorn_dsm_fault: node=0\n\n", "damaged"),
+    ("kernel", b"# popcorn dsm-prof 1 wall 0\ngarbage\nmore\n", "damaged"),
+    ("7.names", b"1 x y z\n", "nothing was recorded"),
+))
+def test_damaged(tmp_path, name, data, why):
+    if name:
+        (tmp_path / name).write_bytes(data)
+    done = prof("report", tmp_path)
+    assert done.returncode == 1 and why in done.stderr and done.stderr.count("\n") == 1, done.stderr
+
+
+def test_what_is_missing_is_told(tmp_path):
+    done = prof("report", tmp_path / "nowhere")
+    assert done.returncode == 1 and "no such recording" in done.stderr
+    lost = struct.pack("<QQQIIHHBBH", 6, 12, 0, 0, 0, 0, 0, 7, 0, 0)
+    (tmp_path / "user.0.7").write_bytes(HEAD + READ + lost + READ[:11])
+    done = prof("report", tmp_path)
+    assert done.returncode == 0 and "12 EVENTS ARE MISSING" in done.stdout
+    assert "cut off" in done.stderr and "0x1234" in done.stdout
+    (tmp_path / "7.maps").write_text("1000-2000 r-xp 0 00:00 0  /nowhere/program\n")
+    done = prof("report", tmp_path)
+    assert "program+0x234" in done.stdout and "--symfs" in done.stdout
+    done = prof("report", tmp_path, "--plot", tmp_path / "x.txt")
+    assert done.returncode == 1 and ".png or .svg" in done.stderr
