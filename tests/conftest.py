@@ -27,7 +27,7 @@ from popcluster import Cluster, ClusterError    # noqa: E402
 
 TIMEOUT = 300
 KEPT = 3        # shared clusters that are up at a time
-OURS = ("popcorn_torture", "popcorn_bench", "floor_verbs", "floor_tcp", "msg_rdma", "msg_socket",
+OURS = ("popcorn_dsmfuzz", "popcorn_torture", "popcorn_bench", "floor_verbs", "floor_tcp", "msg_rdma", "msg_socket",
         "popcorn")
 
 

@@ -20,7 +20,7 @@ _ids = itertools.count(1)
 @pytest.fixture(scope="module", autouse=True)
 def built():
     subprocess.run(["make", "-s", "-C", str(TOP)] +
-                   [f"build/guest/{p}-{a}" for p in ("litmus", "kdsm-hard") for a in ("amd64", "arm64")],
+                   [f"build/guest/{p}-{a}" for p in ("litmus", "kdsm-hard", "kdsm-fuzz") for a in ("amd64", "arm64")],
                    check=True)
 
 
@@ -142,3 +142,62 @@ def test_system_calls(cluster2):
 @pytest.mark.parametrize("kernel,arch,driver", ALL)
 def test_system_calls_for_long(cluster, kernel, arch, driver):
     calls(cluster(2, kernel=kernel, arch=arch), driver, 140, 4)
+
+
+def senseless_calls(c, driver, ms, seed):
+    """Regions of nodes on both machines, called by root on one and by nobody on the other, while four
+    nodes share another region, whose every write is looked for."""
+    n = Nodes(c, driver, 2, dsm_pages_max=20000, **SLOW)
+    hammer = n.start("kdsm-hard", "false_sharing", 4, ms)
+    fuzz = [m.spawn(f"exec /build/guest/kdsm-fuzz-{m.arch} {ms} {seed} {uid}") for m, uid in zip(c, (0, 65534))]
+    for j in hammer + fuzz:
+        r = j.wait()
+        assert r.status == 0 and not r.timeout, r.stdout + r.stderr
+    n.gone()
+
+
+def test_senseless_calls(cluster2):
+    senseless_calls(cluster2, "msg_socket", 3000, 1)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("kernel,arch,driver", ALL)
+def test_senseless_calls_for_long(cluster, kernel, arch, driver):
+    for seed in range(4):
+        senseless_calls(cluster(2, kernel=kernel, arch=arch), driver, 30000, seed)
+
+
+def senseless_messages(c, driver, count, seeds):
+    """From a member, a home and a stranger, to a node that has another region as well."""
+    n = Nodes(c, driver, 2, **SLOW)
+    c[2].insmod("popcorn_dsmfuzz")
+    for seed in seeds:
+        #   region home via from to; nodes 1 and 3 are the second machine's
+        for region, home, via, sender in ((50, 0, 1, 1), (51, 1, 3, 1), (52, 0, 1, 3)):
+            hammer = n.start("kdsm-hard", "straddle", 4, 2000)
+            victims = n.start("kdsm-hard", "victim", 2, 0, region, nodes=2, env=f"KDSM_HOME={home}")
+            for m in c:
+                m.wait_for(f"grep -q '^ *{region} ' /proc/popcorn_regions")
+            c[2].sh(f"echo region={region} home={home} via={via} from={sender} to=0 n={count} seed={seed} "
+                    "> /proc/popcorn_dsmfuzz")
+            for j in hammer:
+                r = j.wait()
+                assert r.status == 0 and not r.timeout, r.stdout + r.stderr
+            for m in c:
+                m.sh("killall -9 kdsm-hard-" + m.arch)
+            for j in victims:
+                assert j.wait().status == 128 + 9
+    c[2].rmmod("popcorn_dsmfuzz")
+    n.gone()
+
+
+def test_senseless_messages(cluster2):
+    senseless_messages(cluster2, "msg_rdma", 300, [1])
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize("kernel,arch,driver", ALL)
+def test_senseless_messages_for_long(cluster, kernel, arch, driver):
+    senseless_messages(cluster(2, kernel=kernel, arch=arch), driver, 3000, range(20))

@@ -5,7 +5,7 @@
  *
  *	POPCORN_NODE=kernel:N kdsm-hard TEST NODES MS [ID]
  *
- * Hammers go on for MS milliseconds of the home's clock, which is node 0's; others until it says so.
+ * Hammers go on for MS milliseconds of node 0's clock, who is the home; others until it says so.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -41,7 +41,7 @@
 static popcorn_t *p;
 static popcorn_region_t *r;
 static unsigned char *mem;
-static unsigned int me, nodes, ms, id = 1;
+static unsigned int me, nodes, ms, home, id = 1;
 
 #define die(...) do { printf("node %u: ", me); printf(__VA_ARGS__); \
 		      printf(" (%s)\n", strerror(errno)); exit(1); } while (0)
@@ -197,7 +197,7 @@ static void t_straddle(void)
 
 static int device(void)
 {
-	struct popcorn_ioc_region io = { .id = id, .node = me, .home = 0 };
+	struct popcorn_ioc_region io = { .id = id, .node = me, .home = home };
 	int fd = open("/dev/popcorn", O_RDWR | O_CLOEXEC);
 
 	want(fd >= 0 && !ioctl(fd, POPCORN_IOC_ATTACH, &io));
@@ -515,6 +515,43 @@ static void t_chaos(void)
 		;
 }
 
+/* Touch pages until killed, whatever comes of it: somebody sends senseless messages about them. */
+static __thread sigjmp_buf thread_jump;
+
+static void on_thread_bus(int sig)
+{
+	(void)sig;
+	siglongjmp(thread_jump, 1);
+}
+
+static void *victim(void *arg)
+{
+	_Atomic uint32_t *at = word((uintptr_t)arg, 0);
+
+	for (;;) {
+		if (!sigsetjmp(thread_jump, 1)) {
+			atomic_load(at);
+			usleep(500);
+			atomic_fetch_add(at, 1);
+		}
+		usleep(500);
+	}
+	return NULL;
+}
+
+static void t_victim(void)
+{
+	struct sigaction sa = { .sa_handler = on_thread_bus, .sa_flags = SA_NODEFER };
+	pthread_t t;
+	uintptr_t i;
+
+	sigaction(SIGBUS, &sa, NULL);
+	for (i = 0; i < 8; i++)
+		want(!pthread_create(&t, NULL, victim, (void *)i));
+	for (;;)
+		pause();
+}
+
 static const struct {
 	const char *name;
 	void (*run)(void);
@@ -525,6 +562,7 @@ static const struct {
 	{ "straddle", t_straddle },
 	{ "calls", t_calls },
 	{ "chaos", t_chaos },
+	{ "victim", t_victim },
 };
 
 int main(int argc, char **argv)
@@ -543,7 +581,8 @@ int main(int argc, char **argv)
 	if (e)
 		die("open %d", e);
 	me = popcorn_self(p);
-	e = me ? popcorn_attach(p, 0, id, &r) : popcorn_create(p, id, PAGES * PAGE, NULL, &r);
+	home = getenv("KDSM_HOME") ? atoi(getenv("KDSM_HOME")) : 0;
+	e = me == home ? popcorn_create(p, id, PAGES * PAGE, NULL, &r) : popcorn_attach(p, home, id, &r);
 	if (e)
 		die("region %d", e);
 	mem = popcorn_map(r, NULL);
