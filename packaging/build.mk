@@ -25,7 +25,7 @@ install-files: tool build/lib/libpopcorn.a build/bin/popcorn-bench-dsm
 	rm -rf '$(DESTDIR)$(DKMS_SRC)'
 	for f in $(DKMS_FILES); do install -D -m 644 $$f "$(DESTDIR)$(DKMS_SRC)/$$f" || exit; done
 	sed 's/@VERSION@/$(VERSION)/' packaging/dkms.conf >'$(DESTDIR)$(DKMS_SRC)/dkms.conf'
-	install build/bin/popcorn build/bin/popcorn-bench-dsm '$(DESTDIR)$(PREFIX)/bin'
+	install build/bin/popcorn build/bin/popcorn-bench-dsm build/bin/popcorn-dsm-report '$(DESTDIR)$(PREFIX)/bin'
 	install -m 644 build/lib/libpopcorn.a '$(DESTDIR)$(PREFIX)/lib'
 	install -m 644 $(API_HDR) '$(DESTDIR)$(PREFIX)/include/popcorn'
 	for s in 1 3 4 5; do install -m 644 runtime/tool/*.$$s '$(DESTDIR)$(PREFIX)/share/man/man'$$s || exit; done
@@ -38,7 +38,7 @@ install-files: tool build/lib/libpopcorn.a build/bin/popcorn-bench-dsm
 uninstall:
 	$(if $(DESTDIR),,packaging/dkms remove $(VERSION))
 	rm -rf '$(DESTDIR)$(DKMS_SRC)'
-	rm -f $(patsubst %,'$(DESTDIR)$(PREFIX)/%',bin/popcorn bin/popcorn-bench-dsm lib/libpopcorn.a \
+	rm -f $(patsubst %,'$(DESTDIR)$(PREFIX)/%',bin/popcorn bin/popcorn-bench-dsm bin/popcorn-dsm-report lib/libpopcorn.a \
 		$(API_HDR)) $(foreach s,1 3 4 5,$(patsubst runtime/tool/%,\
 		'$(DESTDIR)$(PREFIX)/share/man/man$(s)/%',$(wildcard runtime/tool/*.$(s)))) \
 		$(patsubst packaging/%,'$(DESTDIR)$(PREFIX)/lib/systemd/system/%',\

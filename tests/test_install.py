@@ -38,7 +38,8 @@ def dest(tmp_path_factory):
 
 def test_files(dest):
     got = files(dest)
-    for name in ("usr/bin/popcorn", "usr/bin/popcorn-bench-dsm", "usr/lib/libpopcorn.a",
+    for name in ("usr/bin/popcorn", "usr/bin/popcorn-bench-dsm",
+                 "usr/bin/popcorn-dsm-report", "usr/lib/libpopcorn.a",
                  "usr/include/popcorn/popcorn.h", "usr/share/man/man3/popcorn.3",
                  "usr/share/man/man1/popcorn.1", "usr/share/man/man4/popcorn.4",
                  "usr/share/man/man5/popcorn-nodes.5", "usr/lib/systemd/system/popcorn.service",
