@@ -3,7 +3,10 @@
  * User-mode shared memory: what its parts share. The protocol is dsm-proto/core's; here
  * are its memory, its locks, its messages and the mappings of the program.
  *
- *   dsm.c        a page: the core's actions carried out, messages about pages
+ *   dsm_page.c   what happens to a page: faults, drops, deaths; what is left to do later
+ *   dsm_act.c    the core's actions carried out
+ *   dsm_ask.c    what is asked of the home, one page or several ahead of need
+ *   dsm_msg.c    messages about pages
  *   dsm_fault.c  the program's mapping: userfaultfd, SIGBUS, the engine's threads
  *   dsm_region.c regions: made, attached, left, and what death does to them
  *   dsm_sync.c   locks and barriers
@@ -28,15 +31,19 @@
 #include <stdatomic.h>
 
 #include <dsm-proto/core/dsm.h>
+#include <dsm-proto/core/stream.h>
 #include <popcorn/popcorn.h>
 
 #include "engine.h"
 
 #define DSM_BUCKETS	64
 #define DSM_REGIONS	64	/* of a node */
-#define DSM_ASKS	16	/* faults of a node under way: half of a lane's slots, so that
+#define DSM_SLOTS	64	/* requests of a lane */
+#define DSM_ASKS	16	/* faults of a node under way: less than there are slots, so that
 				 * FETCH always finds one */
-#define DSM_AHEAD	24	/* pages being fetched ahead */
+#define DSM_AHEAD	DSM_SLOTS	/* pages being fetched ahead, on a lane of their own */
+#define DSM_ACTS	(8 * PD_ACTS)	/* that follow from one call of the core */
+#define DSM_DONES	8	/* of one message */
 #define DSM_FOREVER	0x7fffffffu	/* ms: the peer's death ends a request, not time */
 
 /* Of a page: what is still to be sent. */
@@ -129,6 +136,7 @@ struct dsm_call {
  * @page:  which
  * @calls: under way; it isn't used again before they have ended
  * @ended: the core is done with it
+ * @give:  where to note the page rather than answer at once: one of several
  * @todo:  nodes that INV is still to be sent to
  * @fwd:   FWD or FETCH
  * @inv:   by node
@@ -140,6 +148,7 @@ struct dsm_txn {
 	u32 page;
 	_Atomic u32 calls;
 	bool ended;
+	const void **give;
 	u64 todo;
 	struct dsm_call fwd;
 	struct dsm_call inv[];
@@ -159,8 +168,8 @@ struct dsm_sync;
 
 /**
  * struct dsm_region - a region at this node
- * @next_fault: page after the one of the last remote read, for streams
- * @window:     pages to fetch ahead
+ * @unsaid:     pages whose DONE isn't sent yet
+ * @stream:     what is read one after the other, under @stream_lock
  * @dead:       the home died, or ended it
  * @suspended:  the home's lease is lost: nothing is mapped until it is back
  * @refs:       of those who look at it; the last one frees it
@@ -194,8 +203,9 @@ struct dsm_region {
 	_Atomic u64 members;
 
 	u32 advice;
-	u32 next_fault;
-	u32 window;
+	_Atomic u32 unsaid;
+	ue_lock_t stream_lock;
+	struct pd_stream stream;
 	_Atomic bool dead;
 	_Atomic bool suspended;
 	_Atomic u32 refs;
@@ -246,6 +256,8 @@ static inline bool dsm_is_home(const struct dsm_region *r)
 	return r->c.self == r->c.home;
 }
 
+#define dsm_container_of(p, type, member) ((type *)((char *)(p) - offsetof(type, member)))
+
 static inline u32 dsm_bucket(u32 page)
 {
 	return page % DSM_BUCKETS;
@@ -259,18 +271,88 @@ static inline void *dsm_alias(const struct dsm_region *r, u32 page)
 u64 dsm_now(void);	/* ns, CLOCK_MONOTONIC */
 void dsm_log(const struct dsm *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* dsm.c */
+/**
+ * struct dsm_run - calls of the core about a page, and what is to be done
+ * @p:     the core's page
+ * @quiet: nobody waits for it
+ * @at, @n, @a: actions, those before @at done
+ * @out:   what the core returns next
+ */
+struct dsm_run {
+	struct dsm_region *r;
+	struct pd_page *p;
+	u32 page;
+	bool quiet;
+	u32 at;
+	u32 n;
+	struct pd_acts out;
+	struct pd_act a[DSM_ACTS];
+};
+
+/* dsm_act.c */
+void dsm_take(struct dsm_run *run);
+void dsm_act(struct dsm_run *run);
+void dsm_act_again(struct dsm_run *run, u8 todo, u64 now);
+void dsm_serve(struct dsm_run *run, u8 type, struct popcorn_msg *msg, u16 node, u32 req, u8 flags);
+struct dsm_txn *dsm_txn_get(struct dsm_region *r, u32 page);
+void dsm_txns_ended(struct pd_txn *x);
+
+/* Takes the page's lock. */
+static inline void dsm_begin(struct dsm_run *run, struct dsm_region *r, u32 page)
+{
+	run->r = r;
+	run->p = &r->page[page].p;
+	run->page = page;
+	run->quiet = false;
+	run->at = run->n = run->out.n = 0;
+	pthread_mutex_lock(&r->lock[dsm_bucket(page)]);
+}
+
+/* Does what the core has said, and drops the lock. */
+static inline void dsm_end(struct dsm_run *run)
+{
+	dsm_act(run);
+	pthread_mutex_unlock(&run->r->lock[dsm_bucket(run->page)]);
+}
+
+static inline struct pd_home dsm_home_of(struct dsm_region *r, u32 page)
+{
+	return (struct pd_home){ .dir = &r->dir[page], .now = &r->now[page] };
+}
+
+static inline void dsm_count(__u64 *what)
+{
+	__atomic_fetch_add(what, 1, __ATOMIC_RELAXED);
+}
+
+/* dsm_ask.c */
+struct dsm_dones {
+	u32 n;
+	struct pd_msg m[DSM_DONES];
+};
+
+void dsm_ask(struct dsm_run *run, u32 req, u8 flags);
+void dsm_page_ahead(struct dsm_region *r, u32 page, u32 count);
+void dsm_done_later(struct dsm_region *r, u32 page, u32 req, u8 flags);
+void dsm_done_add(struct dsm_dones *to, struct dsm_region *r, u32 page);
+void dsm_done_send(struct dsm_region *r, struct dsm_dones *d, bool full);
+
+/* dsm_msg.c */
 int dsm_types_register(void);
 void dsm_msg_fill(const struct dsm_region *r, struct pd_msg *m, u32 page, u32 req, u16 node,
 		  u8 flags);
+bool dsm_tell(struct dsm_region *r, u16 to, u16 type, u32 page, u32 req, u8 flags);
+
+/* dsm_page.c */
 int dsm_page_fault(struct dsm_region *r, u32 page, bool write, bool stale, bool waits);
-void dsm_page_ahead(struct dsm_region *r, u32 page, u32 count);
+void dsm_first(struct dsm_run *run);
 bool dsm_page_busy(struct dsm_region *r, u32 page);
 int dsm_page_drop(struct dsm_region *r, u32 page);
 bool dsm_page_dead(struct dsm_region *r, u32 page, u16 node);
+void dsm_later(struct dsm_region *r, u32 page, u8 todo, u64 when);
+void dsm_retry(struct dsm_region *r, u32 page, u8 todo);
 void dsm_work(struct dsm *d);
 void dsm_due(struct dsm_region *r, u64 when);
-void dsm_txn_put(struct dsm_txn *x);
 
 /* dsm_fault.c */
 int dsm_faults_start(struct dsm *d);
@@ -281,6 +363,7 @@ void dsm_wake(struct dsm_wait *w, int status);
 int dsm_map(struct dsm_region *r, void *at);
 void dsm_unmap(struct dsm_region *r);
 void dsm_map_page(struct dsm_region *r, u32 page, bool stale);
+u32 dsm_map_more(struct dsm_region *r, u32 page, u32 n);
 void dsm_map_none(struct dsm_region *r, u32 page);
 void dsm_map_clean(struct dsm_region *r, u32 page);
 void dsm_map_lost(struct dsm_region *r, u32 page, u32 count);
@@ -344,6 +427,13 @@ static inline void dsm_prof(struct dsm_region *r, u32 page, u8 what, u16 peer)
 {
 	if (unlikely(r->d->prof))
 		dsm_prof_put(r, page, what, peer);
+}
+
+/* A page's bytes have come from a node. */
+static inline void dsm_page_in(struct dsm_region *r, u32 page, const void *data, u16 from)
+{
+	dsm_prof(r, page, DSM_PROF_DATA, from);
+	memcpy(dsm_alias(r, page), data, UE_PAGE);
 }
 
 #endif

@@ -179,6 +179,31 @@ void dsm_map_page(struct dsm_region *r, u32 page, bool stale)
 	pd_mapped(&dp->p, dsm_now());
 }
 
+/**
+ * dsm_map_more() - show pages to read that nobody waits for
+ * @r:    region
+ * @page: the first of several that are shared and not mapped; their locks are held
+ * @n:    how many
+ *
+ * They are not held against others for it. Return: how many are mapped.
+ */
+u32 dsm_map_more(struct dsm_region *r, u32 page, u32 n)
+{
+	struct uffdio_continue c = {
+		.range = range(r, page, n),
+		.mode = UFFDIO_CONTINUE_MODE_WP | UFFDIO_CONTINUE_MODE_DONTWAKE,
+	};
+	u32 i;
+
+	if (!r->map)
+		return 0;
+	if (ioctl(r->d->uffd, UFFDIO_CONTINUE, &c))
+		n = c.mapped > 0 ? c.mapped >> UE_PAGE_SHIFT : 0;
+	for (i = 0; i < n; i++)
+		r->page[page + i].mapped = DSM_READ;
+	return n;
+}
+
 /* Nobody reaches the page any more. Its lock is held. */
 void dsm_map_none(struct dsm_region *r, u32 page)
 {

@@ -176,7 +176,7 @@ static int txns_make(struct dsm_region *r, u16 node)
 {
 	size_t size = sizeof(struct dsm_txn) +
 		popcorn_node_count(r->d->n) * sizeof(struct dsm_call);
-	u32 i, n = 2 * (DSM_ASKS + DSM_AHEAD);
+	u32 i, n = 2 * DSM_ASKS + DSM_AHEAD + PD_BATCH;
 	struct dsm_txn *x;
 	u8 *p;
 
@@ -535,7 +535,7 @@ static int give_back(struct dsm_region *r)
 	u32 i, left;
 
 	do {
-		left = 0;
+		left = atomic_load(&r->unsaid);
 		for (i = 0; i < r->pages && !r->dead; i++) {
 			if (!dsm_page_busy(r, i))
 				continue;
@@ -656,6 +656,7 @@ int dsm_open(const struct popcorn_opts *o, bool sigbus, bool copies, struct dsm 
 		*list = &d->ask[i];
 	}
 	mine.service = mine.single = false;
+	mine.cfg.slots = mine.cfg.prepaid = DSM_SLOTS;
 	mine.event = on_event;
 	mine.above = d;
 	e = dsm_types_register() ?: popcorn_node_new(&mine, &d->n);

@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+/*
+ * What a node of user mode asks the home for, a page that a thread needs or several ahead
+ * of need, and that it has got them.
+ */
+#define _GNU_SOURCE
+#include "dsm.h"
+
+/* -------------------------------------------------------------------- asking */
+
+static struct dsm_ask *ask_get(struct dsm_region *r, u32 page, u32 req, bool ahead)
+{
+	struct dsm *d = r->d;
+	struct dsm_ask **list = ahead ? &d->ahead_free : &d->ask_free, *k;
+	struct popcorn_frame *f = popcorn_frame_alloc(d->n);
+
+	ue_lock(&d->ask_lock);
+	k = f ? *list : NULL;
+	if (k)
+		*list = k->next;
+	ue_unlock(&d->ask_lock);
+	if (!k) {
+		popcorn_frame_free(d->n, f);
+		return NULL;
+	}
+	k->a.frame = f;
+	k->r = r;
+	k->page = page;
+	k->req = req;
+	atomic_fetch_add(&r->refs, 1);
+	atomic_fetch_add(&d->asks, 1);
+	return k;
+}
+
+static void ask_put(struct dsm_ask *k)
+{
+	struct dsm_region *r = k->r;
+	struct dsm *d = r->d;
+	struct dsm_ask **list = k->ahead ? &d->ahead_free : &d->ask_free;
+
+	popcorn_frame_free(d->n, k->a.frame);
+	ue_lock(&d->ask_lock);
+	k->next = *list;
+	*list = k;
+	ue_unlock(&d->ask_lock);
+	atomic_fetch_sub(&d->asks, 1);
+	dsm_region_put(r);
+}
+
+/* The answer to an ASK. @data: NULL if none came with it. */
+static void granted(struct dsm_ask *k, int status, const void *data)
+{
+	struct dsm_region *r = k->r;
+	struct dsm_run run;
+
+	dsm_begin(&run, r, k->page);
+	if (data && run.p->want && run.p->req == k->req && run.p->state == PD_I)
+		dsm_page_in(r, k->page, data, r->c.home);
+	run.quiet = run.p->flags & PD_P_AHEAD;
+	pd_granted(&r->c, run.p, k->req, status, data, dsm_now(), &run.out);
+	dsm_end(&run);
+}
+
+static void asked(struct popcorn_done *done)
+{
+	struct dsm_ask *k = dsm_container_of(done, struct dsm_ask, a.done);
+	int status = done->status;
+
+	if (status == -ESTALE)
+		dsm_region_end(k->r, NULL);
+	/* The home's death is an event of its own: nothing is granted any more. */
+	if (status != -EHOSTDOWN && status != -ESHUTDOWN && status != -ESTALE)
+		granted(k, status == -EXDEV ? 0 : status, status ? NULL : k->a.frame->data);
+	if (k->ahead && !status)
+		dsm_count(&k->r->stat.ahead);
+	ask_put(k);
+}
+
+/* Asks the home, elsewhere. */
+static void ask_remote(struct dsm_run *run, u32 req, u8 flags)
+{
+	struct dsm_region *r = run->r;
+	struct dsm_ask *k = ask_get(r, run->page, req, false);
+	struct pd_msg m;
+	int e = -EAGAIN;
+
+	r->page[run->page].ask_flags = flags;
+	if (k) {
+		k->a.done.fn = asked;
+		dsm_msg_fill(r, &m, run->page, req, 0, flags);
+		e = popcorn_request_async(r->d->n, r->c.home, PW_SYNC, PD_T_ASK, &m, sizeof(m),
+					  NULL, 0, DSM_FOREVER, POPCORN_NOWAIT, &k->a);
+	}
+	if (e && k)
+		ask_put(k);
+	if (e == -EAGAIN)
+		dsm_retry(r, run->page, DSM_TODO_ASK);
+}
+
+/* The home asks itself. */
+static void ask_home(struct dsm_run *run, u32 req, u8 flags)
+{
+	struct dsm_region *r = run->r;
+	struct dsm_txn *x = dsm_txn_get(r, run->page);
+	struct pd_home h = dsm_home_of(r, run->page);
+
+	r->page[run->page].ask_flags = flags;
+	if (!x) {
+		dsm_retry(r, run->page, DSM_TODO_ASK);
+		return;
+	}
+	x->x = (struct pd_txn){ .node = r->c.self, .req = req, .flags = flags };
+	pd_home_ask(&r->c, &h, &x->x, &run->out);
+}
+
+/**
+ * dsm_ask() - PD_SEND_ASK
+ * @run:  page, its lock held
+ * @req:  the request's number
+ * @flags: PD_F_*
+ */
+void dsm_ask(struct dsm_run *run, u32 req, u8 flags)
+{
+	if (dsm_is_home(run->r))
+		ask_home(run, req, flags);
+	else
+		ask_remote(run, req, flags);
+}
+
+/* ------------------------------------------------------------- ahead of need */
+
+/* The home's own come one by one, from where they are. */
+static void ahead_home(struct dsm_region *r, u32 page)
+{
+	struct dsm_run run;
+
+	dsm_begin(&run, r, page);
+	dsm_first(&run);
+	if (!r->suspended && !r->dead)
+		pd_ahead(&r->c, run.p, &run.out);
+	dsm_end(&run);
+}
+
+/* To be asked for as number @req? Return: what keeps its answer, or NULL. */
+static struct dsm_ask *ahead_one(struct dsm_region *r, u32 page, u32 req)
+{
+	struct pd_page *p = &r->page[page].p;
+	struct dsm_ask *k = NULL;
+	struct dsm_run run;
+	bool asks;
+
+	if (!__atomic_load_n(&p->state, __ATOMIC_RELAXED))
+		k = ask_get(r, page, req, true);
+	if (!k)
+		return NULL;
+	dsm_begin(&run, r, page);
+	asks = !r->suspended && !r->dead && pd_number(run.p, req) &&
+		!pd_ahead(&r->c, run.p, &run.out);
+	run.out.n = 0;		/* it is said for all of them together */
+	dsm_end(&run);
+	if (asks)
+		return k;
+	ask_put(k);
+	return NULL;
+}
+
+static void ahead_send(struct dsm_region *r, struct dsm_ask **k, u32 n)
+{
+	struct popcorn_async *a[PD_BATCH];
+	struct pd_msg m;
+	u32 i;
+
+	if (!n)
+		return;
+	for (i = 0; i < n; i++) {
+		a[i] = &k[i]->a;
+		a[i]->done.fn = asked;
+	}
+	dsm_msg_fill(r, &m, k[0]->page, k[0]->req, 0, PD_F_IDLE);
+	m.pages = n;
+	if (!popcorn_request_pages(r->d->n, r->c.home, PW_BULK, PD_T_ASK, &m, sizeof(m),
+				   DSM_FOREVER, POPCORN_NOWAIT, a, n))
+		return;
+	/* Not now: who waits for one of them asks again. */
+	for (i = 0; i < n; i++) {
+		granted(k[i], -EAGAIN, NULL);
+		ask_put(k[i]);
+	}
+}
+
+/**
+ * dsm_page_ahead() - fetch pages before they are needed, as far as they are idle
+ * @r:    region
+ * @page: the first one
+ * @n:    how many
+ *
+ * No lock held; waits for nothing.
+ */
+void dsm_page_ahead(struct dsm_region *r, u32 page, u32 n)
+{
+	struct dsm_ask *k[PD_BATCH];
+	u32 req = 0, have = 0;
+
+	for (; n && page < r->pages; n--, page++) {
+		if (dsm_is_home(r)) {
+			ahead_home(r, page);
+			continue;
+		}
+		if (have == PD_BATCH) {
+			ahead_send(r, k, have);
+			have = 0;
+		}
+		/* Numbers count on from a round one, which fits pages that were asked for less often. */
+		if (!have)
+			req = (__atomic_load_n(&r->page[page].p.req, __ATOMIC_RELAXED) | 255) + 1;
+		k[have] = ahead_one(r, page, req + have);
+		if (k[have]) {
+			have++;
+		} else {
+			ahead_send(r, k, have);
+			have = 0;
+		}
+	}
+	ahead_send(r, k, have);
+}
+
+/* ---------------------------------------------------------------------- done */
+
+/**
+ * dsm_done_later() - DONE is to be sent: after who waits for the page, and the next ASK
+ * @r:     region
+ * @page:  page, its lock held
+ * @req:   the request that is over
+ * @flags: PD_F_FAIL or 0
+ */
+void dsm_done_later(struct dsm_region *r, u32 page, u32 req, u8 flags)
+{
+	r->page[page].done_req = req;
+	r->page[page].done_flags = flags;
+	atomic_fetch_add(&r->unsaid, 1);
+	dsm_later(r, page, DSM_TODO_DONE, 0);
+}
+
+/* Does one more page continue what @m says? */
+static bool joins(struct pd_msg *m, u32 page, u32 req, u8 flags)
+{
+	u32 p = le32_to_cpu(m->page), q = le32_to_cpu(m->req);
+
+	if (m->flags != flags || m->pages == PD_BATCH)
+		return false;
+	if (page + 1 == p && req + 1 == q) {
+		m->page = cpu_to_le32(page);
+		m->req = cpu_to_le32(req);
+	} else if (page != p + m->pages || req != q + m->pages) {
+		return false;
+	}
+	m->pages++;
+	return true;
+}
+
+/**
+ * dsm_done_add() - DSM_TODO_DONE of a page: together with those of others
+ * @to:   those so far
+ * @r:    region
+ * @page: page, its lock held
+ */
+void dsm_done_add(struct dsm_dones *to, struct dsm_region *r, u32 page)
+{
+	struct dsm_page *dp = &r->page[page];
+
+	if (to->n && joins(&to->m[to->n - 1], page, dp->done_req, dp->done_flags))
+		return;
+	dsm_msg_fill(r, &to->m[to->n++], page, dp->done_req, 0, dp->done_flags);
+}
+
+/**
+ * dsm_done_send() - send what was added
+ * @r:    region
+ * @d:    it
+ * @full: only if there is no room for another
+ *
+ * No lock held.
+ */
+void dsm_done_send(struct dsm_region *r, struct dsm_dones *d, bool full)
+{
+	u32 i, page, last;
+	int e;
+
+	if (!d->n || (full && d->n < DSM_DONES))
+		return;
+	e = popcorn_send(r->d->n, r->c.home, PW_URGENT, PD_T_DONE, d->m, d->n * sizeof(*d->m),
+			 POPCORN_NOWAIT);
+	for (i = 0; i < d->n; i++) {
+		page = le32_to_cpu(d->m[i].page);
+		last = page + d->m[i].pages;
+		if (e != -EAGAIN)
+			atomic_fetch_sub(&r->unsaid, d->m[i].pages);
+		for (; e == -EAGAIN && page < last; page++) {
+			pthread_mutex_lock(&r->lock[dsm_bucket(page)]);
+			dsm_retry(r, page, DSM_TODO_DONE);
+			pthread_mutex_unlock(&r->lock[dsm_bucket(page)]);
+		}
+	}
+	d->n = 0;
+}
