@@ -76,6 +76,7 @@ enum dsm_map { DSM_NONE, DSM_READ, DSM_WRITE };
  * @mapped: enum dsm_map: what the program's mapping shows
  * @todo:   DSM_TODO_*
  * @listed: in struct dsm_region.work
+ * @backed: the memfd has memory for it, surely
  * @serves: PD_T_INV, PD_T_FWD or PD_T_FETCH that is being served, 0: none
  * @next:   the list: page + 1, 0 ends it
  * @msg:    its message; NULL if it came from this node
@@ -90,6 +91,7 @@ struct dsm_page {
 	u8 mapped;
 	u8 todo;
 	bool listed;
+	bool backed;
 	u8 serves;
 	u32 next;
 	struct popcorn_msg *msg;
@@ -169,6 +171,7 @@ struct dsm_sync;
 /**
  * struct dsm_region - a region at this node
  * @unsaid:     pages whose DONE isn't sent yet
+ * @done:       what is to be said of them, @dones so far, under @done_lock
  * @stream:     what is read one after the other, under @stream_lock
  * @dead:       the home died, or ended it
  * @suspended:  the home's lease is lost: nothing is mapped until it is back
@@ -204,6 +207,9 @@ struct dsm_region {
 
 	u32 advice;
 	_Atomic u32 unsaid;
+	ue_lock_t done_lock;
+	u32 dones;
+	struct pd_msg done[DSM_DONES];
 	ue_lock_t stream_lock;
 	struct pd_stream stream;
 	_Atomic bool dead;
@@ -220,6 +226,7 @@ struct dsm_region {
  * @sigbus: faults come as signals to the faulting thread
  * @copies: pages are copied to be shown, and back
  * @uffd:   of all regions
+ * @asks, @aheads: under way, of threads that wait and ahead of need
  * @map:    guards @region; taken for a few instructions
  * @prof:   NULL: nothing is recorded
  */
@@ -239,6 +246,7 @@ struct dsm {
 	struct dsm_ask *ask_free;
 	struct dsm_ask *ahead_free;
 	_Atomic u32 asks;
+	_Atomic u32 aheads;
 	struct dsm_ask ask[DSM_ASKS + DSM_AHEAD];
 	pthread_t engine;
 	pthread_t faults;
@@ -326,16 +334,11 @@ static inline void dsm_count(__u64 *what)
 }
 
 /* dsm_ask.c */
-struct dsm_dones {
-	u32 n;
-	struct pd_msg m[DSM_DONES];
-};
-
 void dsm_ask(struct dsm_run *run, u32 req, u8 flags);
 void dsm_page_ahead(struct dsm_region *r, u32 page, u32 count);
-void dsm_done_later(struct dsm_region *r, u32 page, u32 req, u8 flags);
-void dsm_done_add(struct dsm_dones *to, struct dsm_region *r, u32 page);
-void dsm_done_send(struct dsm_region *r, struct dsm_dones *d, bool full);
+void dsm_done(struct dsm_region *r, u32 page, u32 req, u8 flags);
+void dsm_done_again(struct dsm_region *r, u32 page);
+void dsm_done_send(struct dsm_region *r);
 
 /* dsm_msg.c */
 int dsm_types_register(void);
@@ -433,6 +436,7 @@ static inline void dsm_prof(struct dsm_region *r, u32 page, u8 what, u16 peer)
 static inline void dsm_page_in(struct dsm_region *r, u32 page, const void *data, u16 from)
 {
 	dsm_prof(r, page, DSM_PROF_DATA, from);
+	r->page[page].backed = true;
 	memcpy(dsm_alias(r, page), data, UE_PAGE);
 }
 

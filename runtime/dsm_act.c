@@ -339,7 +339,7 @@ static void do_done(struct dsm_run *run, u32 req, u8 flags)
 	if (dsm_is_home(r))
 		dsm_txns_ended(pd_home_done(&r->c, &h, r->c.self, req, flags, &run->out));
 	else
-		dsm_done_later(r, run->page, req, flags);
+		dsm_done(r, run->page, req, flags);
 }
 
 static void do_nodata(struct dsm_run *run, const struct pd_act *a)

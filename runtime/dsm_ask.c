@@ -4,6 +4,8 @@
  * of need, and that it has got them.
  */
 #define _GNU_SOURCE
+#include <sys/mman.h>
+
 #include "dsm.h"
 
 /* -------------------------------------------------------------------- asking */
@@ -28,7 +30,7 @@ static struct dsm_ask *ask_get(struct dsm_region *r, u32 page, u32 req, bool ahe
 	k->page = page;
 	k->req = req;
 	atomic_fetch_add(&r->refs, 1);
-	atomic_fetch_add(&d->asks, 1);
+	atomic_fetch_add(ahead ? &d->aheads : &d->asks, 1);
 	return k;
 }
 
@@ -39,11 +41,11 @@ static void ask_put(struct dsm_ask *k)
 	struct dsm_ask **list = k->ahead ? &d->ahead_free : &d->ask_free;
 
 	popcorn_frame_free(d->n, k->a.frame);
+	atomic_fetch_sub(k->ahead ? &d->aheads : &d->asks, 1);
 	ue_lock(&d->ask_lock);
 	k->next = *list;
 	*list = k;
 	ue_unlock(&d->ask_lock);
-	atomic_fetch_sub(&d->asks, 1);
 	dsm_region_put(r);
 }
 
@@ -127,6 +129,96 @@ void dsm_ask(struct dsm_run *run, u32 req, u8 flags)
 		ask_remote(run, req, flags);
 }
 
+/* ---------------------------------------------------------------------- done */
+
+/* Does one more page continue what @m says? */
+static bool joins(struct pd_msg *m, u32 page, u32 req, u8 flags)
+{
+	u32 p = le32_to_cpu(m->page), q = le32_to_cpu(m->req);
+
+	if (m->flags != flags || m->pages == PD_BATCH || page != p + m->pages ||
+	    req != q + m->pages)
+		return false;
+	m->pages++;
+	return true;
+}
+
+/**
+ * dsm_done() - PD_SEND_DONE: is sent with others, after who waits for the page
+ * @r:     region
+ * @page:  page, its lock held
+ * @req:   the request that is over
+ * @flags: PD_F_FAIL or 0
+ */
+void dsm_done(struct dsm_region *r, u32 page, u32 req, u8 flags)
+{
+	bool room = true;
+
+	r->page[page].done_req = req;
+	r->page[page].done_flags = flags;
+	atomic_fetch_add(&r->unsaid, 1);
+	ue_lock(&r->done_lock);
+	if (!r->dones || !joins(&r->done[r->dones - 1], page, req, flags)) {
+		room = r->dones < DSM_DONES;
+		if (room)
+			dsm_msg_fill(r, &r->done[r->dones++], page, req, 0, flags);
+	}
+	ue_unlock(&r->done_lock);
+	if (room)
+		dsm_due(r, 0);
+	else
+		dsm_later(r, page, DSM_TODO_DONE, 0);
+}
+
+/* DSM_TODO_DONE. Page lock held. */
+void dsm_done_again(struct dsm_region *r, u32 page)
+{
+	atomic_fetch_sub(&r->unsaid, 1);
+	dsm_done(r, page, r->page[page].done_req, r->page[page].done_flags);
+}
+
+/* What is to be sent now. Return: how many. */
+static u32 done_take(struct dsm_region *r, struct pd_msg *m)
+{
+	u32 n;
+
+	ue_lock(&r->done_lock);
+	n = r->dones;
+	memcpy(m, r->done, n * sizeof(*m));
+	r->dones = 0;
+	ue_unlock(&r->done_lock);
+	return n;
+}
+
+/* It was sent, or (@e) is to be tried again, unless the home is dead. No lock held. */
+static void done_sent(struct dsm_region *r, const struct pd_msg *m, u32 n, int e)
+{
+	u32 page, last;
+
+	for (; n; n--, m++) {
+		page = le32_to_cpu(m->page);
+		last = page + m->pages;
+		if (e != -EAGAIN)
+			atomic_fetch_sub(&r->unsaid, m->pages);
+		for (; e == -EAGAIN && page < last; page++) {
+			pthread_mutex_lock(&r->lock[dsm_bucket(page)]);
+			dsm_retry(r, page, DSM_TODO_DONE);
+			pthread_mutex_unlock(&r->lock[dsm_bucket(page)]);
+		}
+	}
+}
+
+/* Sends what no ASK has taken along. No lock held. */
+void dsm_done_send(struct dsm_region *r)
+{
+	struct pd_msg m[DSM_DONES];
+	u32 n = done_take(r, m);
+
+	if (n)
+		done_sent(r, m, n, popcorn_send(r->d->n, r->c.home, PW_URGENT, PD_T_DONE, m,
+						n * sizeof(*m), POPCORN_NOWAIT));
+}
+
 /* ------------------------------------------------------------- ahead of need */
 
 /* The home's own come one by one, from where they are. */
@@ -167,22 +259,28 @@ static struct dsm_ask *ahead_one(struct dsm_region *r, u32 page, u32 req)
 static void ahead_send(struct dsm_region *r, struct dsm_ask **k, u32 n)
 {
 	struct popcorn_async *a[PD_BATCH];
-	struct pd_msg m;
-	u32 i;
+	struct pd_msg m[1 + DSM_DONES];
+	u32 i, dones, page;
+	int e;
 
 	if (!n)
 		return;
+	page = k[0]->page;
 	for (i = 0; i < n; i++) {
 		a[i] = &k[i]->a;
 		a[i]->done.fn = asked;
 	}
-	dsm_msg_fill(r, &m, k[0]->page, k[0]->req, 0, PD_F_IDLE);
-	m.pages = n;
-	if (!popcorn_request_pages(r->d->n, r->c.home, PW_BULK, PD_T_ASK, &m, sizeof(m),
-				   DSM_FOREVER, POPCORN_NOWAIT, a, n))
-		return;
+	dsm_msg_fill(r, &m[0], page, k[0]->req, 0, PD_F_IDLE);
+	m[0].pages = n;
+	dones = done_take(r, m + 1);
+	e = popcorn_request_pages(r->d->n, r->c.home, PW_BULK, PD_T_ASK, m,
+				  (1 + dones) * sizeof(*m), DSM_FOREVER, POPCORN_NOWAIT, a, n);
+	done_sent(r, m + 1, dones, e);
+	/* Memory for all at once, while they are on their way. */
+	if (!e && !__atomic_load_n(&r->page[page].backed, __ATOMIC_RELAXED))
+		madvise(dsm_alias(r, page), (size_t)n << UE_PAGE_SHIFT, MADV_POPULATE_WRITE);
 	/* Not now: who waits for one of them asks again. */
-	for (i = 0; i < n; i++) {
+	for (i = 0; e && i < n; i++) {
 		granted(k[i], -EAGAIN, NULL);
 		ask_put(k[i]);
 	}
@@ -222,84 +320,4 @@ void dsm_page_ahead(struct dsm_region *r, u32 page, u32 n)
 		}
 	}
 	ahead_send(r, k, have);
-}
-
-/* ---------------------------------------------------------------------- done */
-
-/**
- * dsm_done_later() - DONE is to be sent: after who waits for the page, and the next ASK
- * @r:     region
- * @page:  page, its lock held
- * @req:   the request that is over
- * @flags: PD_F_FAIL or 0
- */
-void dsm_done_later(struct dsm_region *r, u32 page, u32 req, u8 flags)
-{
-	r->page[page].done_req = req;
-	r->page[page].done_flags = flags;
-	atomic_fetch_add(&r->unsaid, 1);
-	dsm_later(r, page, DSM_TODO_DONE, 0);
-}
-
-/* Does one more page continue what @m says? */
-static bool joins(struct pd_msg *m, u32 page, u32 req, u8 flags)
-{
-	u32 p = le32_to_cpu(m->page), q = le32_to_cpu(m->req);
-
-	if (m->flags != flags || m->pages == PD_BATCH)
-		return false;
-	if (page + 1 == p && req + 1 == q) {
-		m->page = cpu_to_le32(page);
-		m->req = cpu_to_le32(req);
-	} else if (page != p + m->pages || req != q + m->pages) {
-		return false;
-	}
-	m->pages++;
-	return true;
-}
-
-/**
- * dsm_done_add() - DSM_TODO_DONE of a page: together with those of others
- * @to:   those so far
- * @r:    region
- * @page: page, its lock held
- */
-void dsm_done_add(struct dsm_dones *to, struct dsm_region *r, u32 page)
-{
-	struct dsm_page *dp = &r->page[page];
-
-	if (to->n && joins(&to->m[to->n - 1], page, dp->done_req, dp->done_flags))
-		return;
-	dsm_msg_fill(r, &to->m[to->n++], page, dp->done_req, 0, dp->done_flags);
-}
-
-/**
- * dsm_done_send() - send what was added
- * @r:    region
- * @d:    it
- * @full: only if there is no room for another
- *
- * No lock held.
- */
-void dsm_done_send(struct dsm_region *r, struct dsm_dones *d, bool full)
-{
-	u32 i, page, last;
-	int e;
-
-	if (!d->n || (full && d->n < DSM_DONES))
-		return;
-	e = popcorn_send(r->d->n, r->c.home, PW_URGENT, PD_T_DONE, d->m, d->n * sizeof(*d->m),
-			 POPCORN_NOWAIT);
-	for (i = 0; i < d->n; i++) {
-		page = le32_to_cpu(d->m[i].page);
-		last = page + d->m[i].pages;
-		if (e != -EAGAIN)
-			atomic_fetch_sub(&r->unsaid, d->m[i].pages);
-		for (; e == -EAGAIN && page < last; page++) {
-			pthread_mutex_lock(&r->lock[dsm_bucket(page)]);
-			dsm_retry(r, page, DSM_TODO_DONE);
-			pthread_mutex_unlock(&r->lock[dsm_bucket(page)]);
-		}
-	}
-	d->n = 0;
 }

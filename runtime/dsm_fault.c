@@ -370,6 +370,19 @@ static bool read_faults(struct dsm *d)
 	return true;
 }
 
+/*
+ * Pages that were asked for together come together: take what is here already before the
+ * thread that waits for one of them goes on, and needs the next.
+ */
+static void take_more(struct dsm *d)
+{
+	u32 i;
+
+	for (i = 0; i < PD_BATCH && atomic_load_explicit(&d->aheads, memory_order_relaxed); i++)
+		if (popcorn_look(d->n) <= 0)
+			break;
+}
+
 /* ----------------------------------------------------------------- SIGBUS */
 
 #define MODES_MAX	16
@@ -466,6 +479,7 @@ static bool serve_signal(struct dsm_region *r, u64 addr, const ucontext_t *uc)
 		stale = false;
 		while (seq == atomic_load(&r->seq[dsm_bucket(page)]) && !r->dead)
 			wait_news(r, page, seq, &since, &idle);
+		take_more(r->d);
 	}
 }
 
@@ -596,7 +610,9 @@ static void *engine_spins(void *arg)
 		found = !d->sigbus && read_faults(d);
 		found |= popcorn_look(d->n) > 0;
 		/* Others wait for it, but less than who was just woken. */
-		if (!woke)
+		if (woke)
+			take_more(d);
+		else
 			dsm_work(d);
 		idle = found ? 0 : idle + 1;
 		most = atomic_load(&d->asks) ? WAIT_LOOKS : IDLE_LOOKS;

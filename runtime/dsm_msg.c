@@ -5,6 +5,8 @@
 #define _GNU_SOURCE
 #include "dsm.h"
 
+#define MORE_DONES	(~0u)
+
 void dsm_msg_fill(const struct dsm_region *r, struct pd_msg *m, u32 page, u32 req, u16 node,
 		  u8 flags)
 {
@@ -51,7 +53,7 @@ static bool fits(const struct dsm_region *r, const struct pd_msg *pm)
 /**
  * region_of() - the region that a message is about
  * @m:     message
- * @more:  bytes that it has behind its header
+ * @more:  bytes that it has behind its header; MORE_DONES: it may have several
  * @home:  for the home, from a member; else from the home, or (PD_T_DATA) from anybody
  *
  * Return: region, with a reference, or NULL: it isn't right.
@@ -61,7 +63,8 @@ static struct dsm_region *region_of(struct popcorn_msg *m, u32 more, bool home)
 	const struct pd_msg *pm = m->data;
 	struct dsm_region *r;
 
-	if (m->len != sizeof(*pm) + more)
+	if (more == MORE_DONES ? m->len % sizeof(*pm) || !m->len ||
+	    m->len / sizeof(*pm) > 1 + DSM_DONES : m->len != sizeof(*pm) + more)
 		return NULL;
 	r = dsm_region_get(m->node->o.above, le32_to_cpu(pm->region));
 	if (!r)
@@ -132,26 +135,6 @@ static void ask_several(struct dsm_region *r, struct popcorn_msg *m, const struc
 	popcorn_answer_pages(m, page, none);
 }
 
-static void on_ask(struct popcorn_msg *m)
-{
-	struct dsm_region *r = region_of(m, 0, true);
-	const struct pd_msg *pm = m->data;
-	int e = -ESTALE;
-
-	if (r && m->request && m->pages == pm->pages && pm->pages > 1 &&
-	    (pm->flags & PD_F_IDLE)) {
-		ask_several(r, m, pm);
-		e = 0;
-	} else if (r && m->request && m->pages == 1 && pm->pages == 1) {
-		e = ask_one(r, m, le32_to_cpu(pm->page), le32_to_cpu(pm->req),
-			    pm->flags & (PD_F_WRITE | PD_F_HOLDS | PD_F_IDLE), NULL);
-	}
-	if (e)
-		refuse(m, e);
-	if (r)
-		dsm_region_put(r);
-}
-
 static void done_one(struct dsm_region *r, u16 node, u32 page, u32 req, u8 flags)
 {
 	struct pd_home h = dsm_home_of(r, page);
@@ -162,16 +145,50 @@ static void done_one(struct dsm_region *r, u16 node, u32 page, u32 req, u8 flags
 	dsm_end(&run);
 }
 
+static void done_all(struct dsm_region *r, u16 node, const struct pd_msg *pm, u32 n)
+{
+	u32 i;
+
+	for (; n; n--, pm++)
+		for (i = 0; fits(r, pm) && i < pm->pages; i++)
+			done_one(r, node, le32_to_cpu(pm->page) + i, le32_to_cpu(pm->req) + i,
+				 pm->flags);
+}
+
+static void on_ask(struct popcorn_msg *m)
+{
+	struct dsm_region *r = region_of(m, MORE_DONES, true);
+	struct pd_msg pm[1 + DSM_DONES];
+	u32 n = m->len / sizeof(*pm);
+	u16 from = m->from;
+	int e = -ESTALE;
+
+	if (!r || !m->request) {
+		refuse(m, e);
+		goto out;
+	}
+	memcpy(pm, m->data, m->len);	/* the message goes with its answer */
+	if (m->pages == pm->pages && pm->pages > 1 && (pm->flags & PD_F_IDLE)) {
+		ask_several(r, m, pm);
+		e = 0;
+	} else if (m->pages == 1 && pm->pages == 1) {
+		e = ask_one(r, m, le32_to_cpu(pm->page), le32_to_cpu(pm->req),
+			    pm->flags & (PD_F_WRITE | PD_F_HOLDS | PD_F_IDLE), NULL);
+	}
+	if (e)
+		refuse(m, e);
+	done_all(r, from, pm + 1, n - 1);
+out:
+	if (r)
+		dsm_region_put(r);
+}
+
 static void on_done(struct popcorn_msg *m)
 {
-	const struct pd_msg *pm = m->data;
-	u32 n = m->len / sizeof(*pm), i;
-	struct dsm_region *r = n ? region_of(m, (n - 1) * sizeof(*pm), true) : NULL;
+	struct dsm_region *r = region_of(m, MORE_DONES, true);
 
-	for (; r && n && !m->request; n--, pm++)
-		for (i = 0; fits(r, pm) && i < pm->pages; i++)
-			done_one(r, m->from, le32_to_cpu(pm->page) + i, le32_to_cpu(pm->req) + i,
-				 pm->flags);
+	if (r && !m->request)
+		done_all(r, m->from, m->data, m->len / sizeof(struct pd_msg));
 	refuse(m, -EINVAL);
 	if (r)
 		dsm_region_put(r);

@@ -64,7 +64,7 @@ void dsm_retry(struct dsm_region *r, u32 page, u8 todo)
 	dsm_later(r, page, todo, dsm_now() + RETRY_NS);
 }
 
-static void work_page(struct dsm_region *r, u32 page, u64 now, struct dsm_dones *dones)
+static void work_page(struct dsm_region *r, u32 page, u64 now)
 {
 	struct dsm_page *dp = &r->page[page];
 	struct dsm_run run;
@@ -77,16 +77,14 @@ static void work_page(struct dsm_region *r, u32 page, u64 now, struct dsm_dones 
 	if ((todo & DSM_TODO_ASK) && dp->p.want)
 		dsm_ask(&run, dp->p.req, dp->ask_flags);
 	if (todo & DSM_TODO_DONE)
-		dsm_done_add(dones, r, page);
+		dsm_done_again(r, page);
 	dsm_take(&run);
 	dsm_act_again(&run, todo, now);
 	dsm_end(&run);
-	dsm_done_send(r, dones, true);
 }
 
 static void work_region(struct dsm_region *r, u64 now)
 {
-	struct dsm_dones dones = { .n = 0 };
 	u32 page, next;
 
 	atomic_store(&r->due, ~0ull);
@@ -96,9 +94,9 @@ static void work_region(struct dsm_region *r, u64 now)
 	ue_unlock(&r->work_lock);
 	for (; page; page = next) {
 		next = r->page[page - 1].next;
-		work_page(r, page - 1, now, &dones);
+		work_page(r, page - 1, now);
 	}
-	dsm_done_send(r, &dones, false);
+	dsm_done_send(r);
 	if (dsm_sync_work(r))
 		dsm_due(r, now + RETRY_NS);
 }
