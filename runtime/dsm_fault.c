@@ -189,16 +189,27 @@ void dsm_map_page(struct dsm_region *r, u32 page, bool stale)
  */
 u32 dsm_map_more(struct dsm_region *r, u32 page, u32 n)
 {
-	struct uffdio_continue c = {
-		.range = range(r, page, n),
-		.mode = UFFDIO_CONTINUE_MODE_WP | UFFDIO_CONTINUE_MODE_DONTWAKE,
+	struct uffdio_range g = range(r, page, n);
+	struct uffdio_copy copy = {
+		.dst = g.start, .src = (uintptr_t)dsm_alias(r, page), .len = g.len,
+		.mode = UFFDIO_COPY_MODE_WP | UFFDIO_COPY_MODE_DONTWAKE,
 	};
+	struct uffdio_continue share = {
+		.range = g, .mode = UFFDIO_CONTINUE_MODE_WP | UFFDIO_CONTINUE_MODE_DONTWAKE,
+	};
+	s64 done;
 	u32 i;
 
 	if (!r->map)
 		return 0;
-	if (ioctl(r->d->uffd, UFFDIO_CONTINUE, &c))
-		n = c.mapped > 0 ? c.mapped >> UE_PAGE_SHIFT : 0;
+	if (r->d->copies) {
+		ioctl(r->d->uffd, UFFDIO_COPY, &copy);
+		done = copy.copy;
+	} else {
+		ioctl(r->d->uffd, UFFDIO_CONTINUE, &share);
+		done = share.mapped;
+	}
+	n = done > 0 ? done >> UE_PAGE_SHIFT : 0;
 	for (i = 0; i < n; i++)
 		r->page[page + i].mapped = DSM_READ;
 	return n;
