@@ -147,3 +147,30 @@ def test_what_is_missing_is_told(tmp_path):
     assert "program+0x234" in done.stdout and "--symfs" in done.stdout
     done = prof("report", tmp_path, "--plot", tmp_path / "x.txt")
     assert done.returncode == 1 and ".png or .svg" in done.stderr
+    done = prof("report", "--symfs", "a", "--symfs", "b", tmp_path)
+    assert done.returncode == 1 and "as often as" in done.stderr
+
+
+# What a page's accesses that wait, (node, offset, writes, how often), say about it.
+VERDICTS = (
+    ("-", (0, 0, 1, 10)),
+    ("read", (0, 0, 0, 10), (1, 0, 0, 10)),
+    ("true", (0, 0, 1, 10), (1, 0, 0, 10)),
+    ("false", (0, 0, 1, 10), (1, 4, 1, 10)),
+    ("false", (0, 0, 1, 10), (1, 8, 0, 10)),
+    ("false", (0, 0, 1, 40), (1, 0, 0, 1), (1, 8, 1, 40)),     # a look now and then
+    ("?", (0, 0, 1, 2), (1, 8, 0, 10)),
+    ("false?", (0, 0, 1, 10), (0, 16, 1, 10), (1, 8, 0, 10)),
+    ("both", (0, 0, 1, 10), (1, 0, 1, 10), (0, 64, 1, 10), (1, 128, 1, 10)),
+    ("true", (0, 0, 1, 10), (1, 0, 1, 10), (0, 64, 1, 10), (1, 32, 1, 5), (1, 128, 1, 5)),
+)
+
+
+def test_verdicts(tmp_path):
+    for node in range(2):
+        records = [struct.pack("<QQQIIHHBBH", t, 0x1234, page << 12 | at, 1, 7, 0, 0, what, 0, 0)
+                   for page, (_, *uses) in enumerate(VERDICTS) for n, at, writes, times in uses
+                   if n == node for t in range(times) for what in (writes, 3)]
+        (tmp_path / f"user.{node}.7").write_bytes(HEAD[:20] + bytes([node]) + HEAD[21:] + b"".join(records))
+    pages = json.loads(report("--json", tmp_path))["pages"]
+    assert {p["page"]: p["sharing"] for p in pages} == {i: v[0] for i, v in enumerate(VERDICTS)}
