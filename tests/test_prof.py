@@ -151,6 +151,23 @@ def test_what_is_missing_is_told(tmp_path):
     assert done.returncode == 1 and "as often as" in done.stderr
 
 
+def test_a_trace(tmp_path):
+    """What trace_pipe prints, with events that were lost between, a command with blanks in its name."""
+    fault = "popcorn_dsm_fault: node=1 home=0 region=1 at=0x1008 kind=read ip=0x10 call=0 tgid=7"
+    (tmp_path / "kernel").write_text(
+        "# popcorn dsm-prof 1 wall 0\n"
+        f" my - prog [0]-70  [000] .N...  3.000001: {fault}\n"
+        "CPU:1 [LOST 12 EVENTS]\n"
+        f" my - prog [0]-70  [000] .N...  3.000002: {fault}\n"      # the same one, still
+        f" my - prog [0]-71  [000] .N...  3.000003: {fault}\n"
+        "  popcorn/0-2    [001] b.s4.  3.000005: popcorn_dsm_data: node=1 home=0 region=1 page=1 from=0\n"
+        "  popcorn/0-2    [001] b.s4.  3.000006: popcorn_dsm_end: node=1 home=0 region=1 page=1 status=0\n"
+        "  popcorn/0-2    [001] b.s4.  3.000007: popcorn_dsm_inv: node=0 home=0 region=1 page=1 how=given\n")
+    doc = json.loads(report("--json", tmp_path))
+    assert doc["faults"] == {"read": 2} and doc["wait_ns"] == 8000 and doc["moves"] == 1
+    assert doc["lost"] == 12 and doc["taken_away"] == 1
+
+
 # What a page's accesses that wait, (node, offset, writes, how often), say about it.
 VERDICTS = (
     ("-", (0, 0, 1, 10)),
