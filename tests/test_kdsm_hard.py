@@ -3,7 +3,7 @@
 system calls on pages that others want, senseless ioctls and messages, nodes that die or are cut off
 at any moment. `make soak` runs the same for longer, on both kernels and architectures."""
 
-import itertools
+import random
 import re
 import subprocess
 import time
@@ -14,7 +14,6 @@ from popcluster import BUILD, TOP
 from test_faults import FAST, SLOW, up
 
 DRIVERS = ("msg_rdma", "msg_socket")
-_ids = itertools.count(1)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -201,3 +200,70 @@ def test_senseless_messages(cluster2):
 @pytest.mark.parametrize("kernel,arch,driver", ALL)
 def test_senseless_messages_for_long(cluster, kernel, arch, driver):
     senseless_messages(cluster(2, kernel=kernel, arch=arch), driver, 3000, range(20))
+
+
+def regions_gone(c):
+    for m in c:
+        m.wait_for("test $(grep -vc '^#' /proc/popcorn_regions) -eq 0", 30)
+
+
+def death(n, what, victim, moment, ms=9000):
+    """One region of three nodes from its making to its end, one of which is killed, or cut off for good
+    or for a moment, while all write."""
+    c, m = n.c, n.c[victim]
+    left = 3 if what == "blink" else 2
+    jobs = n.start("kdsm-hard", "chaos", 3, ms, env=f"KDSM_LEFT={left}")
+    time.sleep(moment)
+    others = [x for x in c if x is not m]
+    if what == "kill":
+        m.kill()
+    else:
+        for x in others:
+            c.cut(victim, x.number)
+    if what == "blink":
+        time.sleep(1 + moment)
+        c.heal()
+    out = {}
+    for x, j in zip(c, jobs):
+        if x is m and what == "kill":
+            continue
+        r = j.wait()
+        assert r.status == 0 and not r.timeout, (what, victim, x.number, r.stdout + r.stderr)
+        longest = int(re.search(r"longest (\d+) ms", r.stdout)[1])
+        assert longest < 4 * n.params["dead_ms"], r.stdout
+        if int(re.search(r"lost (\d+) ", r.stdout)[1]):
+            assert re.search(r"kdsm-hard\S*\[\d+\] at 0x[0-9a-f]+: page \d+ of region 1 of node 0 is lost", x.dmesg())
+        out[x.number] = re.search(r"agreed (\w+)", r.stdout)[1]
+    # Home and member, or both members of a home that is gone, have seen the same.
+    agree = [a for k, a in out.items() if what == "blink" or k != victim]
+    assert len(set(agree)) == 1 and len(agree) == left, (what, victim, out)
+    # Who was declared dead comes back as another.
+    if what == "cut":
+        regions_gone([m])
+        m.rmmod(n.driver, "popcorn")
+        c.heal()
+    if what == "kill":
+        m.start()
+    if what != "blink":
+        n.up(m)
+    n.linked()
+    regions_gone(c)
+
+
+def test_deaths_at_work(cluster):
+    """The same region again after each; another node dies each time."""
+    n = Nodes(cluster(3), "msg_socket", **FAST)
+    death(n, "cut", 3, 1)
+    death(n, "kill", 2, 0.5)
+    n.gone()
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("kernel,arch,driver", ALL)
+def test_deaths_at_work_for_long(cluster, kernel, arch, driver):
+    n = Nodes(cluster(3, kernel=kernel, arch=arch), driver, **FAST)
+    rnd = random.Random(f"{kernel} {arch} {driver}")
+    for _ in range(20):
+        death(n, rnd.choice(("cut", "kill", "blink")), rnd.randrange(1, 4), 2.5 * rnd.random())
+    n.gone()
