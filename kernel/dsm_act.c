@@ -357,6 +357,8 @@ void dsm_take(struct dsm_run *run, u8 todo)
 			refcount_inc(&dsm_txn_now(run)->ref);
 			break;
 		case PD_SEND_DATA:
+			if (home ? !dsm_txn_now(run) : !pg->op)
+				continue;	/* the region has just ended */
 			if (home) {
 				struct dsm_txn *t = dsm_txn_now(run);
 
@@ -494,26 +496,37 @@ static void run_fwd(struct dsm_run *run, u16 node, u32 req, u8 flags)
 /* The deferred message of a page once more. */
 void dsm_run_again(struct dsm_run *run, u8 todo)
 {
-	struct dsm_op *op = run->pg->op;
+	const struct pd_msg *m;
 	struct dsm_txn *t;
+	bool fwd = false;
+	u16 node = 0;
+	u32 req = 0;
+	u8 flags = 0;
 
 	if (todo & DSM_TODO_INV) {
 		run_inv(run);
-	} else if (op && op->msg) {
-		const struct pd_msg *m = op->msg->data;
-
-		run_fwd(run, le16_to_cpu(m->node), le32_to_cpu(m->req), m->flags);
+		return;
+	}
+	/* Both are somebody else's once the lock is dropped: the region may end. */
+	spin_lock_bh(dsm_lock(run->r, run->index));
+	if (run->pg->op && run->pg->op->msg) {
+		m = run->pg->op->msg->data;
+		node = le16_to_cpu(m->node);
+		req = le32_to_cpu(m->req);
+		flags = m->flags;
+		fwd = true;
 	} else if (dsm_home(run->r)) {
-		spin_lock_bh(dsm_lock(run->r, run->index));
 		t = dsm_txn_now(run);
-		if (t)
-			refcount_inc(&t->ref);
-		spin_unlock_bh(dsm_lock(run->r, run->index));
 		if (t) {
-			run_fwd(run, t->x.node, t->x.req, t->x.flags & PD_F_WRITE);
-			dsm_txn_put(t);
+			node = t->x.node;
+			req = t->x.req;
+			flags = t->x.flags & PD_F_WRITE;
+			fwd = true;
 		}
 	}
+	spin_unlock_bh(dsm_lock(run->r, run->index));
+	if (fwd)
+		run_fwd(run, node, req, flags);
 }
 
 static void item_add(struct dsm_region *r, struct dsm_item *item)
