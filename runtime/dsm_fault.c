@@ -44,10 +44,9 @@
 #define USERFAULTFD_IOC_NEW	_IO(0xaa, 0x00)
 #endif
 
-#define ALWAYS	(UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_EXACT_ADDRESS | \
-		 UFFD_FEATURE_THREAD_ID)
-#define SHARES	(UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM | \
-		 UFFD_FEATURE_WP_HUGETLBFS_SHMEM)
+#define FEATURES (UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_THREAD_ID)
+#define SHARES	 (UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM | \
+		  UFFD_FEATURE_WP_HUGETLBFS_SHMEM)
 #define FAULTS_AT_ONCE	16
 #define SLEEP_US	10000	/* a sleeper looks at least so often */
 #define SPIN_NS		20000	/* before it sleeps */
@@ -737,19 +736,15 @@ static int try_show(int uffd, bool copies)
 	return e ? -EOPNOTSUPP : 0;
 }
 
-/* Return: descriptor or -errno. */
-static int uffd_open(struct dsm *d, bool *user)
+/* @features: besides those that are always needed. Return: descriptor or -errno. */
+static int uffd_open(bool copies, u64 features, bool *user)
 {
+	struct uffdio_api a = { .api = UFFD_API, .features = FEATURES | features };
 	int fd = uffd_new(user), r;
-	struct uffdio_api a = {
-		.api = UFFD_API,
-		.features = ALWAYS | (d->copies ? 0 : SHARES) |
-			    (d->sigbus ? UFFD_FEATURE_SIGBUS : 0),
-	};
 
 	if (fd < 0)
 		return fd;
-	r = ioctl(fd, UFFDIO_API, &a) ? -EOPNOTSUPP : try_show(fd, d->copies);
+	r = ioctl(fd, UFFDIO_API, &a) ? -EOPNOTSUPP : try_show(fd, copies);
 	if (!r)
 		return fd;
 	close(fd);
@@ -759,16 +754,25 @@ static int uffd_open(struct dsm *d, bool *user)
 /* userfaultfd as this kernel has it. */
 static int uffd_start(struct dsm *d)
 {
+	static const struct {
+		bool copies;
+		u64 features;
+	} way[] = {
+		{ false, SHARES | UFFD_FEATURE_EXACT_ADDRESS },	/* Linux 6.4 */
+		{ true, UFFD_FEATURE_EXACT_ADDRESS },		/* 5.18: profiles tell bytes */
+		{ true, 0 },					/* 5.7 */
+	};
+	u64 sigbus = d->sigbus ? UFFD_FEATURE_SIGBUS : 0;
+	u32 i = d->copies;
 	bool user;
 
-	d->uffd = uffd_open(d, &user);
-	if (d->uffd == -EOPNOTSUPP && !d->copies) {
-		d->copies = true;
-		d->uffd = uffd_open(d, &user);
-	}
+	do {
+		d->uffd = uffd_open(way[i].copies, way[i].features | sigbus, &user);
+		d->copies = way[i].copies;
+	} while (d->uffd == -EOPNOTSUPP && ++i < sizeof(way) / sizeof(*way));
 	if (d->uffd == -EOPNOTSUPP)
 		dsm_log(d, "user mode needs userfaultfd with write protection: "
-			   "Linux 5.18 on x86-64, 6.10 on arm64");
+			   "Linux 5.10 on x86-64, 6.10 on arm64");
 	else if (d->uffd == -EPERM)
 		dsm_log(d, "user mode needs userfaultfd, which is not allowed here");
 	else if (d->uffd >= 0 && user && !d->sigbus)
