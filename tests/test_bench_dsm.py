@@ -2,12 +2,12 @@
 """microbench/run dsm: every row is there with its floor, and wrong use is one clear line."""
 
 import json
-import platform
 import subprocess
 
 import pytest
 
 from conftest import TOP
+from test_udsm import TOO_OLD
 
 ROWS = {"read_fault", "write_fault", "upgrade", "seq_scan", "random", "false_sharing", "lock",
         "barrier"}
@@ -33,8 +33,7 @@ def test_wrong_use_is_one_line(args, says):
     assert says in r.stderr and r.stderr.count("\n") == 1
 
 
-@pytest.mark.skipif([int(n) for n in platform.release().split(".")[:2]] < [6, 4],
-                    reason="shared memory in user mode needs Linux 6.4")
+@pytest.mark.skipif(bool(TOO_OLD), reason=str(TOO_OLD))
 def test_user_mode(tmp_path):
     r = run("--nodes", "local:2", "--transport", "shm", "--quick", "--json", tmp_path / "a.json")
     assert r.returncode == 0, r.stderr

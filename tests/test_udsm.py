@@ -22,13 +22,18 @@ WIRES = ("shm", "tcp")
 BOUND = 110
 DEAD_MS = 4000
 
+# What of userfaultfd user mode needs.
+OLDEST = (5, 10) if platform.machine() == "x86_64" else (6, 10)
+TOO_OLD = tuple(int(n) for n in platform.release().split(".")[:2]) < OLDEST and \
+    f"shared memory in user mode needs Linux {OLDEST[0]}.{OLDEST[1]}"
+
 nets = itertools.count(os.getpid() % 200)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def built():
-    if [int(n) for n in platform.release().split(".")[:2]] < [6, 4]:
-        pytest.skip("shared memory in user mode needs Linux 6.4 (UFFDIO_CONTINUE_MODE_WP)")
+    if TOO_OLD:
+        pytest.skip(TOO_OLD)
     subprocess.run(["make", "-s", "udsm-tests", "litmus", "tool", "build/bin/popcorn-bench-dsm",
                     "examples"], cwd=TOP, check=True, timeout=280)
 
@@ -38,9 +43,9 @@ def run(*command, bound=BOUND, **env):
                           env={**os.environ, **env})
 
 
-def share(nodes, scenario, *arguments, wire="shm", fault="thread", options=()):
+def share(nodes, scenario, *arguments, wire="shm", fault="thread", options=(), **env):
     return run(BIN / "popcorn", "run", "--nodes", f"local:{nodes}", "--wire", wire, "--fault", fault,
-               "--dead", 20000, *options, BIN / "udsm-share", scenario, *arguments)
+               "--dead", 20000, *options, BIN / "udsm-share", scenario, *arguments, **env)
 
 
 def good(done):
@@ -69,6 +74,15 @@ def test_spinning(scenario, wire):
     good(share(2, scenario, 500, wire=wire, options=("--spin",)))
 
 
+@pytest.mark.parametrize("fault, scenario", (
+    ("thread", "counter"), ("thread", "pages"), ("thread", "calls"), ("thread", "again"),
+    ("sigbus", "peterson"), ("sigbus", "threads"), ("sigbus", "scan"), ("sigbus", "again")))
+def test_pages_that_are_copied(fault, scenario):
+    """As on kernels before 6.4."""
+    good(share(3, scenario, 300, wire="tcp" if scenario == "scan" else "shm", fault=fault,
+               POPCORN_COPY="1"))
+
+
 @pytest.mark.parametrize("wire", WIRES)
 def test_arguments(wire):
     good(share(2, "arguments", wire=wire))
@@ -78,6 +92,30 @@ def test_arguments(wire):
 @pytest.mark.parametrize("fault", ("thread", "sigbus"))
 def test_the_home_ends_it(wire, fault):
     good(share(3, "ended", wire=wire, fault=fault))
+
+
+NOBODY = "su -s /bin/sh nobody -c '{}'"
+
+
+def test_debian_12(cluster2):
+    """Linux 6.1, a program without any rights: nodes on one machine and on two; system calls."""
+    subprocess.run(["make", "-s", "build/guest/udsm-share"], cwd=TOP, check=True, timeout=100)
+    one = cluster2[1]
+    for n in cluster2:
+        n.install(TOP / "build/guest/udsm-share")
+    local = "exec /build/bin/popcorn run -n local:2 -d 60000 -w {} -f {} /usr/bin/udsm-share {}"
+    said = one.run(NOBODY.format(local.format("shm", "thread", "counter 20")))
+    assert said.status == 0 and "system calls get EFAULT" in said.stderr, said.stdout + said.stderr
+    said = one.run(NOBODY.format(local.format("tcp", "sigbus", "again 20")))
+    assert said.status == 0 and not said.stderr, said.stdout + said.stderr
+    two = [n.spawn(NOBODY.format(f"POPCORN_NODE=user:{n.number - 1}:tcp:{one.addr},{cluster2[2].addr} "
+                                 "POPCORN_DEAD_MS=60000 exec /usr/bin/udsm-share again 20"))
+           for n in cluster2]
+    assert [j.wait().status for j in two] == [0, 0], [j.wait().stderr for j in two]
+    one.sh("chmod 666 /dev/userfaultfd")
+    said = one.run(NOBODY.format(local.format("shm", "thread", "calls")))
+    one.sh("chmod 600 /dev/userfaultfd")
+    assert said.status == 0 and not said.stderr, said.stdout + said.stderr
 
 
 def start(command, nodes, wire, **env):

@@ -8,5 +8,10 @@ $(UDSM_BIN): build/bin/udsm-%: tests/udsm/%.c build/lib/libpopcorn-san.a $(UE_HD
 	@mkdir -p $(@D)
 	$(CC) $(UE_CFLAGS) $(UDSM_SAN) -o $@ $< build/lib/libpopcorn-san.a $(UE_LIBS)
 
+# For guests, which have no sanitizers.
+build/guest/udsm-share: tests/udsm/share.c build/lib/libpopcorn.a $(UE_HDR) tests/udsm/build.mk
+	@mkdir -p $(@D)
+	$(CC) $(UE_CFLAGS) -o $@ $< build/lib/libpopcorn.a $(UE_LIBS)
+
 .PHONY: udsm-tests
 udsm-tests: $(UDSM_BIN)
