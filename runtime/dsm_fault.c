@@ -83,48 +83,44 @@ void dsm_map_wake(struct dsm_region *r, u32 page, u32 n)
 	woke = true;
 }
 
-/* Anonymous memory that is @len long and the bytes at @src. */
-static int show_copy(int uffd, void *at, const void *src, size_t len, bool write)
+#define NO_WAKE	UFFDIO_COPY_MODE_DONTWAKE
+#define TO_READ	UFFDIO_COPY_MODE_WP
+_Static_assert(NO_WAKE == UFFDIO_CONTINUE_MODE_DONTWAKE && TO_READ == UFFDIO_CONTINUE_MODE_WP,
+	       "one mode for both");
+
+/* Show pages: those of the memfd there, or copies of @src. Return: bytes shown, or -errno. */
+static s64 put(int uffd, bool copies, void *at, const void *src, size_t len, u64 mode)
 {
-	struct uffdio_copy c;
+	struct uffdio_copy copy = {
+		.dst = (uintptr_t)at, .src = (uintptr_t)src, .len = len, .mode = mode,
+	};
+	struct uffdio_continue share = {
+		.range = { .start = (uintptr_t)at, .len = len }, .mode = mode,
+	};
+	s64 done;
 
-	do {
-		c = (struct uffdio_copy){
-			.dst = (uintptr_t)at, .src = (uintptr_t)src, .len = len,
-			.mode = write ? 0 : UFFDIO_COPY_MODE_WP,
-		};
-		if (!ioctl(uffd, UFFDIO_COPY, &c))
-			return 0;
-	} while (errno == EAGAIN);
-	return -errno;
-}
-
-static int show_shared(int uffd, void *at, size_t len, bool write)
-{
-	struct uffdio_continue c;
-
-	do {
-		c = (struct uffdio_continue){
-			.range = { .start = (uintptr_t)at, .len = len },
-			.mode = write ? 0 : UFFDIO_CONTINUE_MODE_WP,
-		};
-		if (!ioctl(uffd, UFFDIO_CONTINUE, &c))
-			return 0;
-	} while (errno == EAGAIN);
-	return -errno;
+	if (!ioctl(uffd, copies ? UFFDIO_COPY : UFFDIO_CONTINUE,
+		   copies ? (void *)&copy : (void *)&share))
+		return len;
+	done = copies ? copy.copy : share.mapped;
+	return done > 0 ? done : -errno;
 }
 
 static int show(struct dsm_region *r, u32 page, bool write)
 {
 	void *at = r->map + ((size_t)page << UE_PAGE_SHIFT);
 	_Atomic u8 *byte = dsm_alias(r, page);
-	int e;
+	s64 e;
 
-	if (r->d->copies)
-		return show_copy(r->d->uffd, at, dsm_alias(r, page), UE_PAGE, write);
-	while ((e = show_shared(r->d->uffd, at, UE_PAGE, write)) == -EFAULT)
-		atomic_fetch_or(byte, 0);	/* the memfd has no page there yet */
-	return e;
+	do {
+		e = put(r->d->uffd, r->d->copies, at, dsm_alias(r, page), UE_PAGE,
+			write ? 0 : TO_READ);
+		if (e == -EFAULT && !r->d->copies) {
+			atomic_fetch_or(byte, 0);	/* the memfd has no page there yet */
+			e = -EAGAIN;
+		}
+	} while (e == -EAGAIN);
+	return e < 0 ? e : 0;
 }
 
 static int protect(struct dsm_region *r, u32 page, bool on)
@@ -188,26 +184,12 @@ void dsm_map_page(struct dsm_region *r, u32 page, bool stale)
  */
 u32 dsm_map_more(struct dsm_region *r, u32 page, u32 n)
 {
-	struct uffdio_range g = range(r, page, n);
-	struct uffdio_copy copy = {
-		.dst = g.start, .src = (uintptr_t)dsm_alias(r, page), .len = g.len,
-		.mode = UFFDIO_COPY_MODE_WP | UFFDIO_COPY_MODE_DONTWAKE,
-	};
-	struct uffdio_continue share = {
-		.range = g, .mode = UFFDIO_CONTINUE_MODE_WP | UFFDIO_CONTINUE_MODE_DONTWAKE,
-	};
-	s64 done;
+	s64 done = 0;
 	u32 i;
 
-	if (!r->map)
-		return 0;
-	if (r->d->copies) {
-		ioctl(r->d->uffd, UFFDIO_COPY, &copy);
-		done = copy.copy;
-	} else {
-		ioctl(r->d->uffd, UFFDIO_CONTINUE, &share);
-		done = share.mapped;
-	}
+	if (r->map)
+		done = put(r->d->uffd, r->d->copies, r->map + ((size_t)page << UE_PAGE_SHIFT),
+			   dsm_alias(r, page), (size_t)n << UE_PAGE_SHIFT, TO_READ | NO_WAKE);
 	n = done > 0 ? done >> UE_PAGE_SHIFT : 0;
 	for (i = 0; i < n; i++)
 		r->page[page + i].mapped = DSM_READ;
@@ -713,42 +695,33 @@ static int uffd_new(bool *user)
 }
 
 /* Can a page be shown read-only in one step? */
-static int try_show(int uffd, bool copies)
+static bool can_show(int uffd, bool copies)
 {
 	static const u8 zeroes[UE_PAGE];
-	int fd = -1, e;
+	int fd = copies ? -1 : memfd_create("popcorn-try", MFD_CLOEXEC);
+	bool can = copies || pwrite(fd, zeroes, UE_PAGE, 0) == UE_PAGE;
 	u8 *p;
 
-	if (!copies) {
-		fd = memfd_create("popcorn-try", MFD_CLOEXEC);
-		if (fd < 0)
-			return -errno;
-	}
-	e = !copies && pwrite(fd, zeroes, UE_PAGE, 0) != UE_PAGE ? -ENOMEM :
-		map_memory(uffd, fd, NULL, UE_PAGE, &p);
-	if (!e) {
-		e = copies ? show_copy(uffd, p, zeroes, UE_PAGE, false) :
-			show_shared(uffd, p, UE_PAGE, false);
+	can = can && !map_memory(uffd, fd, NULL, UE_PAGE, &p);
+	if (can) {
+		can = put(uffd, copies, p, zeroes, UE_PAGE, TO_READ) == UE_PAGE;
 		munmap(p, UE_PAGE);
 	}
 	if (fd >= 0)
 		close(fd);
-	return e ? -EOPNOTSUPP : 0;
+	return can;
 }
 
 /* @features: besides those that are always needed. Return: descriptor or -errno. */
 static int uffd_open(bool copies, u64 features, bool *user)
 {
 	struct uffdio_api a = { .api = UFFD_API, .features = FEATURES | features };
-	int fd = uffd_new(user), r;
+	int fd = uffd_new(user);
 
-	if (fd < 0)
-		return fd;
-	r = ioctl(fd, UFFDIO_API, &a) ? -EOPNOTSUPP : try_show(fd, copies);
-	if (!r)
+	if (fd < 0 || (!ioctl(fd, UFFDIO_API, &a) && can_show(fd, copies)))
 		return fd;
 	close(fd);
-	return r;
+	return -EOPNOTSUPP;
 }
 
 /* userfaultfd as this kernel has it. */

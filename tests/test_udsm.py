@@ -83,6 +83,11 @@ def test_pages_that_are_copied(fault, scenario):
                POPCORN_COPY="1"))
 
 
+def test_pages_that_one_node_copies():
+    script = f'export POPCORN_COPY=${{POPCORN_NODE:5:1}}; exec {BIN}/udsm-share counter 500'
+    good(run(BIN / "popcorn", "run", "-n", "local:2", "bash", "-c", script))
+
+
 @pytest.mark.parametrize("wire", WIRES)
 def test_arguments(wire):
     good(share(2, "arguments", wire=wire))
