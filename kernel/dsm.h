@@ -235,7 +235,8 @@ struct dsm_stat {
  * @wait:     who waits for a page that is being taken away, or for @paused
  * @shrink_at: chunk that the shrinker looked at last
  * @members:  home: who has attached
- * @dying:    home: whose death isn't dealt with on every page yet
+ * @dying:    home: whose death isn't dealt with on every page yet; those of them who
+ *            have @left are missed by nobody
  * @stream:   which pages to fetch ahead, unless @advice is RANDOM
  * @pending:  pages with something to be done, first + 1
  * @timer:    when, at @due ns
@@ -274,7 +275,7 @@ struct dsm_region {
 	spinlock_t page_lock[DSM_LOCKS];
 
 	spinlock_t lock;
-	u64 members, dying;
+	u64 members, dying, left;
 	struct pd_stream stream;
 	u32 pending;
 	u64 due;
@@ -364,7 +365,7 @@ struct dsm_region *dsm_region_next(struct dsm_region *r);
 void dsm_region_put(struct dsm_region *r);
 void dsm_region_unhash(struct dsm_region *r);
 void dsm_region_over(struct dsm_region *r, int error);
-void dsm_region_bury(struct dsm_region *r, u16 node);
+void dsm_region_bury(struct dsm_region *r, u16 node, bool dead);
 struct dsm_page *dsm_page_make(struct dsm_region *r, u32 index);
 
 static inline void dsm_region_get(struct dsm_region *r)
@@ -445,7 +446,7 @@ enum hrtimer_restart dsm_timer(struct hrtimer *t);
 void dsm_sync_init(struct dsm_region *r);
 void dsm_sync_free(struct dsm_region *r);
 int dsm_sync_msg(struct dsm_region *r, struct popcorn_msg *msg);
-void dsm_sync_dead(struct dsm_region *r, u16 node);
+void dsm_sync_dead(struct dsm_region *r, u16 node, bool dead);
 void dsm_sync_flush(struct dsm_region *r);
 int dsm_sync_wait(struct dsm_region *r, struct file *file, u16 type,
 		  const struct popcorn_ioc_sync *u);

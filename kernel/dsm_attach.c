@@ -330,7 +330,7 @@ void dsm_detach_msg(struct popcorn_msg *msg)
 	if (r && dsm_home(r) && msg->request && msg->from < PD_NODES && still_gives(r, msg->from))
 		e = -EAGAIN;
 	else if (r && dsm_home(r) && msg->request && msg->from < PD_NODES)
-		dsm_region_bury(r, msg->from);
+		dsm_region_bury(r, msg->from, false);
 	else if (r && r->cfg.home == msg->from && !msg->request)
 		dsm_region_over(r, -ESTALE);
 	if (msg->request)

@@ -413,19 +413,21 @@ void dsm_slow_work(struct work_struct *work)
 {
 	struct dsm_region *r = container_of(work, struct dsm_region, slow);
 	struct popcorn_msg *msg, *next;
-	u64 dead, mask;
+	u64 dead, left, mask;
 
 	spin_lock_bh(&r->lock);
 	msg = r->slow_msgs;
 	r->slow_msgs = NULL;
 	dead = r->dying;
+	left = r->left;
 	spin_unlock_bh(&r->lock);
 	for (mask = dead; mask; mask &= mask - 1) {
 		dsm_home_dead(r, __builtin_ctzll(mask));
-		dsm_sync_dead(r, __builtin_ctzll(mask));
+		dsm_sync_dead(r, __builtin_ctzll(mask), !(left & mask & -mask));
 	}
 	spin_lock_bh(&r->lock);
 	r->dying &= ~dead;
+	r->left &= ~dead;
 	spin_unlock_bh(&r->lock);
 	for (; msg; msg = next) {
 		next = msg->next;

@@ -326,15 +326,18 @@ struct dsm_region *dsm_region_new(struct popcorn_node *node, const struct pd_att
  * dsm_region_bury - a member is gone
  * @r:    region, at its home
  * @node: the member's id
+ * @dead: it died; else it has left
  *
  * Any context. Every page is told, by the region's work.
  */
-void dsm_region_bury(struct dsm_region *r, u16 node)
+void dsm_region_bury(struct dsm_region *r, u16 node, bool dead)
 {
 	spin_lock_bh(&r->lock);
 	if (r->members & (1ull << node)) {
 		r->members &= ~(1ull << node);
 		r->dying |= 1ull << node;
+		if (!dead)
+			r->left |= 1ull << node;
 	}
 	spin_unlock_bh(&r->lock);
 	queue_work(dsm_wq, &r->slow);
@@ -349,7 +352,7 @@ static void region_event(struct dsm_region *r, enum popcorn_event_what what, u16
 		if (peer == r->cfg.home)
 			dsm_region_over(r, -EHOSTDOWN);
 		else if (dsm_home(r) && peer < PD_NODES)
-			dsm_region_bury(r, peer);
+			dsm_region_bury(r, peer, true);
 		break;
 	case POPCORN_LEASE_LOST:
 		if (peer == r->cfg.home) {

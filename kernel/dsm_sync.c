@@ -7,7 +7,8 @@
  *   LOCK     node to home: @page is the lock, @req the node's number for its wish
  *            home to node: it is yours; PD_F_FAIL: who had it died
  *   UNLOCK   node to home; PD_F_FAIL: it was never given back by who had it
- *   BARRIER  node to home: come; @zero: how many are awaited. PD_F_FAIL: gone again
+ *   BARRIER  node to home: come; @zero: how many are awaited. PD_F_FAIL: gone again, or
+ *            (@zero is 0) a process has ended that didn't leave
  *            home to node: all have come; PD_F_FAIL: but one died
  *   either   home to node with PD_F_IDLE: the home has no memory for another lock
  * A wish is one piece of memory, which is also the message that ends it.
@@ -39,7 +40,22 @@ struct dsm_wish {
 	int status;
 };
 
-/* A lock or barrier at the home; all are kept until the region ends. */
+/**
+ * struct dsm_sync - a lock or barrier at the home; all are kept until the region ends
+ * @list:  all with such numbers
+ * @queue: who waits
+ * @number: its own, of locks or of barriers
+ * @barrier: which of them it is
+ * @held:  somebody has the lock
+ * @dead:  who had it last has died
+ * @holder: whose it is
+ * @token: and of which wish
+ * @n:     threads that have come to the barrier
+ * @all:   how many it was opened for last
+ * @nodes: of which nodes
+ * @broken: who says that so many are awaited doesn't wait, since
+ * @lost:  these nodes died that had part in it
+ */
 struct dsm_sync {
 	struct list_head list;
 	struct list_head queue;
@@ -50,6 +66,10 @@ struct dsm_sync {
 	u16 holder;
 	u32 token;
 	u32 n;
+	u32 all;
+	u32 broken;
+	u64 nodes;
+	u64 lost;
 };
 
 static void say(struct dsm_wish *w, struct dsm_region *r, u16 to, u16 type, u8 flags)
@@ -132,11 +152,75 @@ static void barrier_open(struct dsm_region *r, struct dsm_sync *s, u8 flags)
 {
 	struct dsm_wish *w, *next;
 
+	s->nodes = 0;
 	list_for_each_entry_safe(w, next, &s->queue, list) {
+		s->all = le32_to_cpu(w->m.zero);
+		s->nodes |= 1ull << w->peer;
 		list_del(&w->list);
 		say(w, r, w->peer, PD_T_BARRIER, flags);
 	}
 	s->n = 0;
+}
+
+/* A thread of @w's node has come. */
+static void barrier_come(struct dsm_region *r, struct dsm_sync *s, struct dsm_wish *w)
+{
+	u32 awaited = le32_to_cpu(w->m.zero);
+
+	if (s->lost & (1ull << w->peer))
+		s->broken = s->lost = 0;	/* it is back */
+	if (awaited == s->broken) {
+		say(w, r, w->peer, PD_T_BARRIER, PD_F_FAIL);
+		return;
+	}
+	list_add_tail(&w->list, &s->queue);
+	if (++s->n >= awaited)
+		barrier_open(r, s, 0);
+}
+
+/* Who waits is told that one has ended; who comes later, too, if its node is @dead. */
+static void barrier_break(struct dsm_region *r, struct dsm_sync *s, u16 node, bool dead)
+{
+	bool waits = !list_empty(&s->queue), had = s->nodes & (1ull << node);
+
+	if (waits)
+		barrier_open(r, s, PD_F_FAIL);
+	if (dead && (waits || had)) {
+		s->broken = s->all;
+		s->lost |= 1ull << node;
+	}
+}
+
+static void forget(struct dsm_sync *s, u16 node)
+{
+	struct dsm_wish *w, *next;
+
+	list_for_each_entry_safe(w, next, &s->queue, list)
+		if (w->peer == node) {
+			list_del(&w->list);
+			kfree(w);
+			s->n -= s->barrier;
+		}
+}
+
+/* @all of a node, or one of its processes, has ended: @dead, or it has left. Locked. */
+static void node_gone(struct dsm_region *r, u16 node, bool all, bool dead)
+{
+	struct dsm_sync *s;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(r->syncs); i++)
+		list_for_each_entry(s, &r->syncs[i], list) {
+			if (s->barrier && dead)
+				barrier_break(r, s, node, all);
+			if (!all)
+				continue;
+			forget(s, node);
+			if (!s->barrier && s->held && s->holder == node) {
+				s->dead = true;
+				lock_next(r, s);
+			}
+		}
 }
 
 static struct dsm_wish *queued(struct dsm_sync *s, u16 node, u32 token)
@@ -156,9 +240,14 @@ static struct dsm_wish *queued(struct dsm_sync *s, u16 node, u32 token)
 static int home_told(struct dsm_region *r, u16 type, u16 node, const struct pd_msg *m)
 {
 	u32 number = le32_to_cpu(m->page), token = le32_to_cpu(m->req);
-	struct dsm_sync *s = sync_get(r, number, type == PD_T_BARRIER);
+	struct dsm_sync *s;
 	struct dsm_wish *w;
 
+	if (type == PD_T_BARRIER && !m->zero) {
+		node_gone(r, node, false, true);
+		return 0;
+	}
+	s = sync_get(r, number, type == PD_T_BARRIER);
 	if (type == PD_T_UNLOCK) {
 		if (s && s->held && s->holder == node && s->token == token) {
 			s->dead = m->flags & PD_F_FAIL;
@@ -184,13 +273,13 @@ static int home_told(struct dsm_region *r, u16 type, u16 node, const struct pd_m
 		say(w, r, node, type, PD_F_IDLE);
 		return 0;
 	}
-	list_add_tail(&w->list, &s->queue);
-	if (type == PD_T_LOCK) {
-		if (!s->held)
-			lock_next(r, s);
-	} else if (++s->n >= le32_to_cpu(m->zero)) {
-		barrier_open(r, s, 0);
+	if (type == PD_T_BARRIER) {
+		barrier_come(r, s, w);
+		return 0;
 	}
+	list_add_tail(&w->list, &s->queue);
+	if (!s->held)
+		lock_next(r, s);
 	return 0;
 }
 
@@ -262,31 +351,18 @@ int dsm_sync_msg(struct dsm_region *r, struct popcorn_msg *msg)
 	return e;
 }
 
-/* A member has died or left: what it held passes on, what it waited for goes on. */
-void dsm_sync_dead(struct dsm_region *r, u16 node)
+/**
+ * dsm_sync_dead - a member has died or left: what it held passes on
+ * @r:    region, at its home
+ * @node: the member's id
+ * @dead: it died: who waits at a barrier, with it or for it, is told
+ *
+ * Process context; waits for nobody.
+ */
+void dsm_sync_dead(struct dsm_region *r, u16 node, bool dead)
 {
-	struct dsm_wish *w, *next;
-	struct dsm_sync *s;
-	unsigned int i;
-	bool had;
-
 	spin_lock_bh(&r->lock);
-	for (i = 0; i < ARRAY_SIZE(r->syncs); i++)
-		list_for_each_entry(s, &r->syncs[i], list) {
-			had = false;
-			list_for_each_entry_safe(w, next, &s->queue, list)
-				if (w->peer == node) {
-					list_del(&w->list);
-					kfree(w);
-					had = true;
-				}
-			if (s->barrier && had) {
-				barrier_open(r, s, PD_F_FAIL);
-			} else if (s->held && s->holder == node) {
-				s->dead = true;
-				lock_next(r, s);
-			}
-		}
+	node_gone(r, node, true, dead);
 	spin_unlock_bh(&r->lock);
 	flush(r);
 }
@@ -422,17 +498,23 @@ int dsm_sync_unlock(struct dsm_region *r, struct file *file, const struct popcor
 	return e;
 }
 
-/* An attachment goes with locks in its hands. */
+/* An attachment goes, perhaps with locks in its hands, or awaited, with its process. */
 void dsm_sync_close(struct dsm_region *r, struct file *file)
 {
-	struct dsm_wish *w, *next;
+	struct dsm_wish *w, *next, *ended = NULL;
 
+	if (current->flags & PF_EXITING)
+		ended = kzalloc(sizeof(*ended), GFP_KERNEL | __GFP_NOFAIL);
 	spin_lock_bh(&r->lock);
 	list_for_each_entry_safe(w, next, &r->sync_held, list)
 		if (w->file == file) {
 			list_del(&w->list);
 			say(w, r, r->cfg.home, PD_T_UNLOCK, PD_F_FAIL);
 		}
+	if (ended) {
+		ended->gone = true;
+		say(ended, r, r->cfg.home, PD_T_BARRIER, PD_F_FAIL);
+	}
 	spin_unlock_bh(&r->lock);
 	flush(r);
 }

@@ -61,7 +61,7 @@ def gone(c, driver):
 
 COHERENCE = [("basic",), ("atomic", 2, 200000), ("false_sharing", 2, 200000), ("message", 2, 50),
              ("peterson", 2, 100), ("lock", 2, 200), ("syscalls", 2, 4),
-             ("drop", 64), ("leave", 40, 3)]
+             ("drop", 64), ("leave", 40, 3), ("ended",)]
 
 
 @pytest.mark.timeout(400)

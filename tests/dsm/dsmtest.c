@@ -255,6 +255,26 @@ static void t_lock(void)
 	sync_do(POPCORN_IOC_BARRIER, 5, arg[0]);
 }
 
+/* A barrier that can't be reached: its error, in time. */
+static int barrier_error(unsigned int number, unsigned int count)
+{
+	struct popcorn_ioc_sync u = { .number = number, .count = count, .timeout_ms = 20000 };
+
+	return ioctl(fd, POPCORN_IOC_BARRIER, &u) ? errno : 0;
+}
+
+/* Node 1's process ends while the home waits for it. */
+static void t_ended(void)
+{
+	sync_do(POPCORN_IOC_BARRIER, 6, 2);
+	if (node != home) {
+		usleep(500000);
+		_exit(0);
+	}
+	want(barrier_error(6, 2) == EOWNERDEAD);
+	sync_do(POPCORN_IOC_BARRIER, 6, 1);
+}
+
 /* NODES ROUNDS: read, write, O_DIRECT, futex, process_vm_readv, ... on memory of both. */
 static void t_syscalls(void)
 {
@@ -413,6 +433,7 @@ static void t_death(void)
 		for (i = 0; i < arg[0]; i++)
 			atomic_store(word(1 + i, 0), i);
 		atomic_store(word(0, 4), 1);
+		sync_do(POPCORN_IOC_BARRIER, 5, 2);
 		for (;;)
 			pause();
 	}
@@ -420,6 +441,7 @@ static void t_death(void)
 		atomic_store(word(100 + i, 0), i);
 	atomic_store(word(0, 0), 1);
 	until(word(0, 4), 1);
+	sync_do(POPCORN_IOC_BARRIER, 5, 2);
 	printf("written\n");
 	fflush(stdout);
 	sigaction(SIGBUS, &sa, NULL);
@@ -432,6 +454,9 @@ static void t_death(void)
 			lost++;
 		}
 	printf("lost %u\n", lost);
+	/* Nobody waits for the dead one, however late. */
+	want(barrier_error(5, 2) == EOWNERDEAD && barrier_error(5, 2) == EOWNERDEAD);
+	want(!barrier_error(5, 1));
 	for (i = 0; i < arg[0]; i++)
 		want(atomic_load(word(100 + i, 0)) == i);
 }
@@ -579,6 +604,7 @@ static const struct {
 	{ "death", t_death },
 	{ "touch", t_touch },
 	{ "leave", t_leave },
+	{ "ended", t_ended },
 	{ "drop", t_drop },
 	{ "fill", t_fill },
 	{ "cost", t_cost },
