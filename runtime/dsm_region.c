@@ -14,7 +14,7 @@
 #include "dsm.h"
 
 #define ATTACH_MS	10000	/* the home may not have made it yet */
-#define LEAVE_MS	10000	/* to give everything back */
+#define LEAVE_US	100	/* between looks whether everything was given back */
 #define HOLD_US		100
 
 #define LOST_LINES	16	/* pages that a death takes, named in the log */
@@ -528,10 +528,12 @@ static void on_event(const struct popcorn_event *ev)
 	}
 }
 
-/* Give all copies back. Return: 0, or -ETIMEDOUT. */
-static int give_back(struct dsm_region *r)
+/*
+ * Give all copies back, however long the home takes: whoever leaves before takes the region's
+ * only copies along. The home's death ends it, too.
+ */
+static void give_back(struct dsm_region *r)
 {
-	u64 end = ue_clock_ms() + LEAVE_MS;
 	u32 i, left;
 
 	do {
@@ -542,10 +544,9 @@ static int give_back(struct dsm_region *r)
 			left++;
 			dsm_page_drop(r, i);
 		}
-		if (left && dsm_step(r->d) == -EBUSY)
-			sched_yield();
-	} while (left && !r->dead && ue_clock_ms() < end);
-	return left && !r->dead ? -ETIMEDOUT : 0;
+		if (left && dsm_step(r->d) <= 0)
+			usleep(LEAVE_US);
+	} while (left && !r->dead);
 }
 
 static int detach_request(struct dsm_region *r, u16 to, u8 class, u8 flags)
@@ -553,23 +554,23 @@ static int detach_request(struct dsm_region *r, u16 to, u8 class, u8 flags)
 	struct pd_msg m;
 
 	dsm_msg_fill(r, &m, 0, 0, 0, flags);
-	return popcorn_request(r->d->n, to, class, PD_T_DETACH, &m, sizeof(m), NULL, 0, LEAVE_MS);
+	return popcorn_request(r->d->n, to, class, PD_T_DETACH, &m, sizeof(m), NULL, 0,
+			       DSM_FOREVER);
 }
 
 /*
  * Nothing that was said before may come after it, on whatever lane: pages that the home
  * fetched are on their way on one, and DONE, UNLOCK and BARRIER on the other. So the first
- * request only has to come through.
+ * request only has to come through. The other one is refused while pages that this node
+ * gave have not arrived. The peer's death ends both.
  */
 static void leave_request(struct dsm_region *r, u16 to)
 {
-	u64 end = ue_clock_ms() + LEAVE_MS;
-
-	while (dsm_sync_work(r) && ue_clock_ms() < end)
-		usleep(100);
+	while (dsm_sync_work(r) && !(r->dead && !dsm_is_home(r)))
+		usleep(LEAVE_US);
 	detach_request(r, to, PW_SYNC, PD_F_IDLE);
-	while (detach_request(r, to, PW_URGENT, 0) == -EAGAIN && ue_clock_ms() < end)
-		usleep(100);
+	while (detach_request(r, to, PW_URGENT, 0) == -EAGAIN)
+		usleep(LEAVE_US);
 }
 
 /* The home's: nobody gets an answer any more but that it is over. */
@@ -600,12 +601,12 @@ static void end_all(struct dsm_region *r)
  * dsm_detach() - leave a region; the home's ends it for everybody
  * @r: region, nobody uses it any more
  *
- * Return: 0, or -ETIMEDOUT: left, but not all copies could be given back.
+ * Waits until all copies that others may need were given back, or the home is dead.
+ * Return: 0.
  */
 int dsm_detach(struct dsm_region *r)
 {
 	struct dsm *d = r->d;
-	int e = 0;
 
 	lock_all(r);
 	dsm_unmap(r);
@@ -613,13 +614,13 @@ int dsm_detach(struct dsm_region *r)
 	if (dsm_is_home(r)) {
 		end_all(r);
 	} else if (!r->dead) {
-		e = give_back(r);
+		give_back(r);
 		if (!r->dead)
 			leave_request(r, r->c.home);
 	}
 	unlink_region(d, r);
 	dsm_region_put(r);
-	return e;
+	return 0;
 }
 
 /* ------------------------------------------------------------------- nodes */

@@ -10,8 +10,11 @@
  *
  *   LOCK     to the home: wants it; from the home: has it (PD_F_FAIL: whose holder died)
  *   UNLOCK   to the home
- *   BARRIER  to the home: one thread more has come, @req are awaited; from the home: @req
- *            threads of the node may go (PD_F_FAIL: a node died meanwhile)
+ *   BARRIER  to the home: @zero threads more have come, @req are awaited; from the home: @req
+ *            threads of the node may go (PD_F_FAIL: a node died)
+ *
+ * A node's threads are told of together: as many as went last time are waited for before the
+ * home hears of them, though not for long, since another time it may be fewer.
  */
 #define _GNU_SOURCE
 #include <stdlib.h>
@@ -20,6 +23,7 @@
 #include "dsm.h"
 
 #define NOBODY		0xff
+#define TOGETHER_NS	200000	/* that a thread's arrival waits for those of others */
 
 /* At the home. */
 struct home_lock {
@@ -32,9 +36,20 @@ struct home_lock {
 	u8 q[PD_NODES];
 };
 
+/**
+ * struct home_barrier - a barrier at the home
+ * @come:    threads, @of each node
+ * @awaited: how many, as who came last said
+ * @nodes:   that had part when it was opened last
+ * @broken:  who says that so many are awaited doesn't wait, since
+ * @lost:    these nodes died that had part in it
+ */
 struct home_barrier {
 	u32 come;
 	u32 awaited;
+	u32 broken;
+	u64 nodes;
+	u64 lost;
 	u16 of[PD_NODES];
 };
 
@@ -46,9 +61,21 @@ struct own_lock {
 	struct dsm_wait **last;
 };
 
+/**
+ * struct own_barrier - a barrier at a node that isn't the home
+ * @first, @last: who waits
+ * @come:    of them, those that the home hasn't heard of
+ * @awaited: as they say
+ * @usual:   how many went last time
+ * @due:     ns: when the home is told, whoever has come
+ */
 struct own_barrier {
 	struct dsm_wait *first;
 	struct dsm_wait **last;
+	u32 come;
+	u32 awaited;
+	u32 usual;
+	u64 due;
 };
 
 struct message {
@@ -56,6 +83,7 @@ struct message {
 	u16 type;
 	u32 number;
 	u32 count;
+	u32 come;
 	u8 flags;
 };
 
@@ -63,6 +91,7 @@ struct message {
  * struct dsm_sync - a region's locks and barriers
  * @lock: guards all
  * @out:  messages that could not be sent yet, @nout of them, room for @max
+ * @together: some barrier has threads that the home hasn't heard of
  * @wake: waits that are over, told when the lock is dropped
  */
 struct dsm_sync {
@@ -75,6 +104,7 @@ struct dsm_sync {
 	u32 nout;
 	u32 max;
 	bool failed;
+	bool together;
 	struct dsm_wait *wake;
 };
 
@@ -152,16 +182,17 @@ static bool send_now(struct dsm_region *r, const struct message *o)
 	struct pd_msg m;
 
 	dsm_msg_fill(r, &m, o->number, o->count, 0, o->flags);
+	m.zero = cpu_to_le32(o->come);
 	return popcorn_send(r->d->n, o->to, PW_URGENT, o->type, &m, sizeof(m), POPCORN_NOWAIT) ==
 	       -EAGAIN;
 }
 
-static void say(struct dsm_region *r, u16 to, u16 type, u32 number, u32 count, u8 flags)
+static void say_message(struct dsm_region *r, const struct message *o)
 {
-	struct message o = { to, type, number, count, flags }, *more;
 	struct dsm_sync *s = r->sync;
+	struct message *more;
 
-	if (!s->nout && !send_now(r, &o))
+	if (!s->nout && !send_now(r, o))
 		return;
 	if (s->nout == s->max) {
 		more = realloc(s->out, (s->max + 256) * sizeof(*more));
@@ -172,24 +203,14 @@ static void say(struct dsm_region *r, u16 to, u16 type, u32 number, u32 count, u
 		s->out = more;
 		s->max += 256;
 	}
-	s->out[s->nout++] = o;
+	s->out[s->nout++] = *o;
 	dsm_due(r, dsm_now());
 }
 
-/* Sends what could not be sent. Return: whether something is left. */
-bool dsm_sync_work(struct dsm_region *r)
+static void say(struct dsm_region *r, u16 to, u16 type, u32 number, u32 count, u8 flags)
 {
-	struct dsm_sync *s = enter(r);
-	u32 i, left;
-
-	for (i = 0; i < s->nout && !send_now(r, &s->out[i]); i++)
-		;
-	left = s->nout - i;
-	if (i && left)
-		memmove(s->out, s->out + i, left * sizeof(*s->out));
-	s->nout = left;
-	leave(r);
-	return left;
+	say_message(r, &(struct message){ .to = to, .type = type, .number = number,
+					  .count = count, .flags = flags });
 }
 
 /* ------------------------------------------------------------------- locks */
@@ -350,31 +371,113 @@ static void released(struct dsm_region *r, u32 number, u32 n, int status)
 		;
 }
 
+/* @n threads of a node may go. */
+static void home_tell(struct dsm_region *r, u32 number, u16 node, u32 n, bool broken)
+{
+	if (node == r->c.self)
+		released(r, number, n, broken ? -EOWNERDEAD : 0);
+	else
+		say(r, node, PD_T_BARRIER, number, n, broken ? PD_F_FAIL : 0);
+}
+
 static void home_release(struct dsm_region *r, u32 number, bool broken)
 {
 	struct home_barrier *b = &r->sync->home_bar[number];
 	u16 i;
 
+	b->nodes = 0;
 	for (i = 0; i < PD_NODES; i++) {
 		if (!b->of[i])
 			continue;
-		if (i == r->c.self)
-			released(r, number, b->of[i], broken ? -EOWNERDEAD : 0);
-		else
-			say(r, i, PD_T_BARRIER, number, b->of[i], broken ? PD_F_FAIL : 0);
+		b->nodes |= 1ull << i;
+		home_tell(r, number, i, b->of[i], broken);
 		b->of[i] = 0;
 	}
 	b->come = 0;
 }
 
-static void home_come(struct dsm_region *r, u32 number, u16 node, u32 awaited)
+static void home_come(struct dsm_region *r, u32 number, u16 node, u32 come, u32 awaited)
 {
 	struct home_barrier *b = &r->sync->home_bar[number];
 
-	b->of[node]++;
+	if (b->lost >> node & 1)
+		b->broken = b->lost = 0;	/* it is back */
+	if (awaited == b->broken) {
+		home_tell(r, number, node, come, true);
+		return;
+	}
+	b->of[node] += come;
+	b->come += come;
 	b->awaited = awaited;
-	if (++b->come >= b->awaited)
+	if (b->come >= awaited)
 		home_release(r, number, false);
+}
+
+/* A node died: who waits is told, and who comes later for as many. */
+static void home_break(struct dsm_region *r, u32 number, u16 node)
+{
+	struct home_barrier *b = &r->sync->home_bar[number];
+	bool had = b->nodes >> node & 1;
+
+	if (!b->come && !had)
+		return;
+	home_release(r, number, true);
+	b->broken = b->awaited;
+	b->lost |= 1ull << node;
+}
+
+/* At another node: @n threads of it may go. */
+static void went(struct dsm_region *r, u32 number, u32 n, int status)
+{
+	r->sync->bar[number].usual = n;
+	released(r, number, n, status);
+}
+
+/* The home is to hear of those who have come, now. */
+static void own_come(struct dsm_region *r, u32 number)
+{
+	struct own_barrier *b = &r->sync->bar[number];
+
+	say_message(r, &(struct message){ .to = r->c.home, .type = PD_T_BARRIER, .number = number,
+					  .count = b->awaited, .come = b->come });
+	b->come = 0;
+}
+
+/* Those that others were waited for with, long enough. Return: ns when to look again. */
+static u64 own_due(struct dsm_region *r)
+{
+	struct dsm_sync *s = r->sync;
+	u64 next = ~0ull, now;
+	u32 i;
+
+	if (!s->together)
+		return next;
+	now = dsm_now();
+	for (i = 0, s->together = false; i < POPCORN_SYNC_MAX; i++) {
+		if (s->bar[i].come && s->bar[i].due <= now)
+			own_come(r, i);
+		if (!s->bar[i].come)
+			continue;
+		s->together = true;
+		next = s->bar[i].due < next ? s->bar[i].due : next;
+	}
+	return next;
+}
+
+static void come(struct dsm_region *r, u32 number, u32 count)
+{
+	struct own_barrier *b = &r->sync->bar[number];
+
+	if (b->come && b->awaited != count)
+		own_come(r, number);
+	b->awaited = count;
+	if (++b->come >= b->usual || b->come == count) {
+		own_come(r, number);
+	} else if (b->come == 1) {
+		b->due = dsm_now() + TOGETHER_NS;
+		r->sync->together = true;
+		dsm_due(r, b->due);
+	}
 }
 
 /**
@@ -383,7 +486,8 @@ static void home_come(struct dsm_region *r, u32 number, u16 node, u32 awaited)
  * @number: which, below POPCORN_SYNC_MAX
  * @count:  how many, in all, this one included
  *
- * Return: 0; -EOWNERDEAD: a node died meanwhile; -EHOSTDOWN: the region is over; -EINVAL.
+ * Return: 0; -EOWNERDEAD: a node died that was there last time, or while others waited;
+ * -EHOSTDOWN: the region is over; -EINVAL.
  */
 int dsm_barrier(struct dsm_region *r, u32 number, u32 count)
 {
@@ -401,11 +505,37 @@ int dsm_barrier(struct dsm_region *r, u32 number, u32 count)
 	b = &s->bar[number];
 	queue(&b->first, &b->last, &w);
 	if (dsm_is_home(r))
-		home_come(r, number, r->c.self, count);
+		home_come(r, number, r->c.self, 1, count);
 	else
-		say(r, r->c.home, PD_T_BARRIER, number, count, 0);
+		come(r, number, count);
 	leave(r);
 	return dsm_wait(r->d, &w, 0);
+}
+
+/**
+ * dsm_sync_work() - send what could not be sent, or was kept
+ * @r: region
+ *
+ * No lock held. Return: whether something could not be sent.
+ */
+bool dsm_sync_work(struct dsm_region *r)
+{
+	struct dsm_sync *s = enter(r);
+	u32 i, left;
+	u64 next;
+
+	for (i = 0; i < s->nout && !send_now(r, &s->out[i]); i++)
+		;
+	left = s->nout - i;
+	if (i && left)
+		memmove(s->out, s->out + i, left * sizeof(*s->out));
+	s->nout = left;
+	next = own_due(r);
+	left = s->nout;
+	leave(r);
+	if (next != ~0ull)
+		dsm_due(r, next);
+	return left;
 }
 
 /* ------------------------------------------------------- receiving, the end */
@@ -415,7 +545,7 @@ static void receive(struct popcorn_msg *m)
 	struct dsm *d = m->node->o.above;
 	const struct pd_msg *pm = m->data;
 	struct dsm_region *r = NULL;
-	u32 number;
+	u32 number, awaited, come;
 	bool home;
 
 	if (m->len == sizeof(*pm))
@@ -423,6 +553,8 @@ static void receive(struct popcorn_msg *m)
 	if (!r)
 		goto out;
 	number = le32_to_cpu(pm->page);
+	awaited = le32_to_cpu(pm->req);
+	come = le32_to_cpu(pm->zero);
 	home = dsm_is_home(r);
 	if (le32_to_cpu(pm->gen) != r->gen || number >= POPCORN_SYNC_MAX || r->dead ||
 	    (home ? m->from >= PD_NODES || !(atomic_load(&r->members) >> m->from & 1) :
@@ -435,11 +567,10 @@ static void receive(struct popcorn_msg *m)
 		granted(r, number, pm->flags & PD_F_FAIL);
 	else if (m->type == PD_T_UNLOCK && home)
 		home_unlock(r, number, m->from, false);
-	else if (m->type == PD_T_BARRIER && home && pm->req)
-		home_come(r, number, m->from, le32_to_cpu(pm->req));
-	else if (m->type == PD_T_BARRIER)
-		released(r, number, le32_to_cpu(pm->req),
-			 pm->flags & PD_F_FAIL ? -EOWNERDEAD : 0);
+	else if (m->type == PD_T_BARRIER && home && come && come <= awaited && awaited <= 0xffff)
+		home_come(r, number, m->from, come, awaited);
+	else if (m->type == PD_T_BARRIER && !home)
+		went(r, number, awaited, pm->flags & PD_F_FAIL ? -EOWNERDEAD : 0);
 	leave(r);
 out:
 	if (m->request)
@@ -465,7 +596,7 @@ void dsm_on_barrier(struct popcorn_msg *m)
 	receive(m);
 }
 
-/* Home: a node has gone. What it held goes on, and nobody waits for a dead one at a barrier. */
+/* Home: a node has gone, or is @dead: then nobody waits for it at a barrier. What it held goes on. */
 void dsm_sync_gone(struct dsm_region *r, u16 node, bool dead)
 {
 	struct dsm_sync *s = enter(r);
@@ -478,12 +609,10 @@ void dsm_sync_gone(struct dsm_region *r, u16 node, bool dead)
 		home_unlock(r, i, node, true);
 	}
 	for (i = 0; i < POPCORN_SYNC_MAX; i++) {
-		if (s->home_bar[i].come) {
-			s->home_bar[i].come -= s->home_bar[i].of[node];
-			s->home_bar[i].of[node] = 0;
-			if (dead)
-				home_release(r, i, true);
-		}
+		s->home_bar[i].come -= s->home_bar[i].of[node];
+		s->home_bar[i].of[node] = 0;
+		if (dead)
+			home_break(r, i, node);
 	}
 	leave(r);
 }

@@ -12,6 +12,7 @@ import platform
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,8 @@ def good(done):
 @pytest.mark.parametrize("wire", WIRES)
 @pytest.mark.parametrize("nodes", (2, 3))
 @pytest.mark.parametrize("scenario", ("counter", "locked", "shared", "peterson", "message",
-                                      "threads", "pages", "scan", "calls", "child", "again"))
+                                      "threads", "barriers", "pages", "scan", "calls", "child",
+                                      "again"))
 def test_coherence(scenario, nodes, wire):
     good(share(nodes, scenario, 500, wire=wire))
 
@@ -160,6 +162,37 @@ def test_a_dead_home_ends_the_region(wire):
     assert procs[0].returncode == -signal.SIGKILL
     assert [p.returncode for p in procs[1:]] == [0, 0], out
     assert "its home died" in out[1][1]
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_a_node_that_was_cut_off_finds_out(wire):
+    procs = start([BIN / "udsm-share", "cut"], 3, wire)
+    try:
+        for p in procs:
+            assert p.stdout.readline() == "ready\n"
+        procs[2].send_signal(signal.SIGSTOP)
+        for p in procs[:2]:
+            assert p.stdout.readline() == "went on\n"
+        procs[2].send_signal(signal.SIGCONT)
+    finally:
+        out = finish(procs)
+    assert [p.returncode for p in procs] == [0, 0, 0], out
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("wire", WIRES)
+def test_who_leaves_waits_for_a_slow_home(wire):
+    procs = start([BIN / "udsm-share", "patient"], 3, wire, POPCORN_DEAD_MS="40000")
+    try:
+        for p, says in zip(procs, ("stays", "leaves", "leaves")):
+            assert p.stdout.readline() == says + "\n"
+        procs[0].send_signal(signal.SIGSTOP)
+        time.sleep(12)
+        assert procs[1].poll() is None
+        procs[0].send_signal(signal.SIGCONT)
+    finally:
+        out = finish(procs)
+    assert [p.returncode for p in procs] == [0, 0, 0], out
 
 
 @pytest.mark.parametrize("wire", WIRES)

@@ -204,6 +204,36 @@ static void threads(void)
 	CHECK(sum == 4 * rounds * nodes);
 }
 
+static void *arrive(void *arg)
+{
+	unsigned int i;
+
+	(void)arg;
+	for (i = 1; i <= rounds / 5; i++) {
+		atomic_fetch_add((_Atomic unsigned int *)mem, 1);
+		is("barrier", popcorn_barrier(r, 1, 3 * nodes), 0);
+		CHECK(atomic_load((_Atomic unsigned int *)mem) == i * 3 * nodes);
+		is("barrier", popcorn_barrier(r, 2, 3 * nodes), 0);
+	}
+	return NULL;
+}
+
+/* Barriers of several threads a node; then of another number of them at each. */
+static void barriers(void)
+{
+	unsigned int i;
+	pthread_t t[3];
+
+	for (i = 0; i < 3; i++)
+		CHECK(!pthread_create(&t[i], NULL, arrive, NULL));
+	for (i = 0; i < 3; i++)
+		pthread_join(t[i], NULL);
+	for (i = 0; i < 20; i++) {
+		is("one each", popcorn_barrier(r, 1, nodes), 0);
+		is("one each", popcorn_barrier(r, 2, nodes), 0);
+	}
+}
+
 /* Every page goes round, whole. */
 static void pages(void)
 {
@@ -422,6 +452,9 @@ static void killed(void)
 		CHECK(gone(mem + i * PAGE + 100, i % 2));
 	for (i = 0; i < last; i++)
 		CHECK(mem[(8 + i) * PAGE] == 9 || i == me);
+	/* Nobody waits for the dead one, however late; with another count all is well. */
+	is("barrier", popcorn_barrier(r, 0, nodes), -EOWNERDEAD);
+	is("barrier", popcorn_barrier(r, 0, nodes), -EOWNERDEAD);
 	nodes--;
 	meet();
 	mem[(8 + me) * PAGE] = 10 + me;
@@ -460,6 +493,72 @@ static void home(void)
 	exit(0);
 }
 
+/* The home doesn't answer for a while (the test stops it) when others leave; nothing is lost. */
+static void patient(void)
+{
+	unsigned int i;
+
+	if (me)
+		memset(mem + me * PAGE, me, PAGE);
+	meet();
+	if (me) {
+		printf("leaves\n");
+		fflush(stdout);
+		sleep_ms(500);
+		is("detach", popcorn_detach(r), 0);
+	} else {
+		printf("stays\n");
+		fflush(stdout);
+		sleep_ms(1000);
+		for (i = 1; i < nodes; i++)
+			CHECK(mem[i * PAGE + 5] == i);
+	}
+	popcorn_close(p);
+	exit(0);
+}
+
+/* Once cut off (the test stops it until others think it dead), a node finds out, and does no harm. */
+static void cut(void)
+{
+	unsigned int last = nodes - 1;
+	int e;
+
+	mem[me * PAGE] = me + 1;
+	meet();
+	CHECK(mem[0] == 1);	/* all have a copy */
+	if (me == last)
+		is("lock", popcorn_lock(r, 1), 0);
+	meet();
+	printf("ready\n");
+	fflush(stdout);
+	if (me != last) {
+		e = popcorn_lock(r, 1);
+		CHECK(!e || e == -EOWNERDEAD);
+		is("unlock", popcorn_unlock(r, 1), 0);
+		if (!me)
+			mem[0] = 77;
+		CHECK(gone(mem + last * PAGE, me));
+		nodes--;
+		meet();
+		printf("went on\n");
+		fflush(stdout);
+		for (e = 0; e < 50 && mem[0] == 77; e++)
+			sleep_ms(100);
+		CHECK(mem[0] == 77 && gone(mem + last * PAGE, me));
+		end();
+	} else {
+		sleep_ms(200);	/* it is stopped here */
+		e = popcorn_unlock(r, 1);
+		if (!e)
+			e = popcorn_lock(r, 1);
+		is("lock", e, -EHOSTDOWN);
+		CHECK(gone(mem, true) && gone(mem + last * PAGE, true));
+		is("detach", popcorn_detach(r), 0);
+		popcorn_close(p);
+	}
+	exit(0);
+}
+
 /* The home ends the region while others use it. */
 static void ended(void)
 {
@@ -484,8 +583,8 @@ static const struct {
 	{ "counter", counter }, { "locked", locked }, { "shared", shared },
 	{ "peterson", peterson }, { "message", message }, { "threads", threads },
 	{ "pages", pages }, { "scan", scan }, { "calls", calls }, { "child", child },
-	{ "again", again }, { "arguments", arguments }, { "killed", killed }, { "home", home },
-	{ "ended", ended },
+	{ "again", again }, { "barriers", barriers }, { "arguments", arguments }, { "killed", killed }, { "home", home },
+	{ "ended", ended }, { "patient", patient }, { "cut", cut },
 };
 
 int main(int argc, char **argv)
@@ -500,8 +599,8 @@ int main(int argc, char **argv)
 	for (i = 0; i < sizeof(scenarios) / sizeof(*scenarios); i++) {
 		if (strcmp(scenarios[i].name, argv[1]))
 			continue;
-		if (!strcmp(argv[1], "killed") || !strcmp(argv[1], "home") ||
-		    !strcmp(argv[1], "ended"))
+		if (scenarios[i].run == killed || scenarios[i].run == home ||
+		    scenarios[i].run == ended || scenarios[i].run == cut)
 			catch();
 		begin();
 		scenarios[i].run();
