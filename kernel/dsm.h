@@ -226,6 +226,7 @@ struct dsm_stat {
  * @id, @gen: what messages call it
  * @pages:    size
  * @uid, @perm: who may attach
+ * @user:     whom its pages here count against, unless @unlimited
  * @files:    attachments here; dsm_mutex
  * @leaving:  the last has gone; what the home counts on is being given back
  * @over:     0, or why it has ended, -errno
@@ -233,7 +234,7 @@ struct dsm_stat {
  * @inode:    what is mapped
  * @chunk:    records of pages
  * @wait:     who waits for a page that is being taken away, or for @paused
- * @shrink_at: chunk that the shrinker looked at last
+ * @shrink_at: page that is given up next when memory is short
  * @members:  home: who has attached
  * @dying:    home: whose death isn't dealt with on every page yet; those of them who
  *            have @left are missed by nobody
@@ -261,6 +262,8 @@ struct dsm_region {
 	u32 id, gen, pages;
 	kuid_t uid;
 	u16 perm;
+	bool unlimited;
+	struct dsm_user *user;
 	u32 files;
 	bool leaving;
 	int over;
@@ -388,9 +391,16 @@ void dsm_leave_work(struct work_struct *work);
 
 int dsm_mem_init(void);
 void dsm_mem_exit(void);
-struct popcorn_frame *dsm_frame_alloc(gfp_t gfp);
+int dsm_user_set(struct dsm_region *r);
+void dsm_user_unset(struct dsm_region *r);
+kuid_t dsm_user_id(const struct dsm_region *r, long *pages);
+struct popcorn_frame *dsm_frame_alloc(struct dsm_region *r, gfp_t gfp);
 void dsm_frame_free(struct popcorn_frame *f);
 void dsm_resident(struct dsm_region *r, int n);
+u32 dsm_room(void);
+bool dsm_room_soon(void);
+int dsm_room_wait(u32 before);
+u32 dsm_drop(struct dsm_region *r, u32 first, u32 n, bool again);
 
 /* -------------------------------------------------------------- dsm_dev.c */
 
@@ -462,7 +472,6 @@ void dsm_req_send(struct dsm_req *req, unsigned int flags);
 void dsm_req_cancel(struct dsm_req *req);
 void dsm_home_dead(struct dsm_region *r, u16 node);
 void dsm_end(struct dsm_region *r);
-u32 dsm_drop(struct dsm_region *r, u32 first, u32 n);
 void dsm_fast_work(struct kthread_work *work);
 void dsm_slow_work(struct work_struct *work);
 

@@ -105,8 +105,8 @@ struct dsm_req *dsm_req_new(struct dsm_region *r, u32 index)
 	req->index = index;
 	req->a.done.fn = dsm_ask_done;
 	dsm_region_get(r);
-	req->a.frame = dsm_frame_alloc(GFP_KERNEL);
-	req->spare = req->a.frame ? dsm_frame_alloc(GFP_KERNEL) : NULL;
+	req->a.frame = dsm_frame_alloc(r, GFP_KERNEL);
+	req->spare = req->a.frame ? dsm_frame_alloc(r, GFP_KERNEL) : NULL;
 	if (req->spare && dsm_home(r))
 		req->txn = dsm_txn_new(r, index, GFP_KERNEL | __GFP_NOWARN | __GFP_NORETRY);
 	if (!req->spare || (dsm_home(r) && !req->txn)) {
@@ -570,7 +570,7 @@ static bool fwd_begin(struct dsm_run *run, struct dsm_txn *t)
 					swap(t->fwd.frame, req->spare);
 			}
 			if (!t->fwd.frame)
-				t->fwd.frame = dsm_frame_alloc(DSM_NOWAIT);
+				t->fwd.frame = dsm_frame_alloc(r, DSM_NOWAIT);
 			begun = t->fwd.frame;
 		}
 	}

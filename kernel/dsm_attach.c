@@ -247,10 +247,10 @@ void dsm_leave_work(struct work_struct *work)
 {
 	struct dsm_region *r = container_of(work, struct dsm_region, leave.work);
 	struct pd_msg m = { .region = cpu_to_le32(r->id), .gen = cpu_to_le32(r->gen) };
-	bool left = false;
+	bool left = false, again = !dsm_room_soon();
 	int e = 0;
 
-	if (!r->over && r->leaving && dsm_drop(r, 0, r->pages))
+	if (!r->over && r->leaving && dsm_drop(r, 0, r->pages, again))
 		goto again;
 	mutex_lock(&attach_mutex); /* nobody attaches meanwhile */
 	if (r->leaving) {

@@ -162,7 +162,7 @@ static long ioc_advise(struct dsm_region *r, void __user *arg)
 		return e;
 	case POPCORN_ADVISE_DONTNEED:
 		if (!dsm_home(r))
-			dsm_drop(r, first, n);
+			dsm_drop(r, first, n, false);
 		return 0;
 	case POPCORN_ADVISE_SEQUENTIAL:
 	case POPCORN_ADVISE_NORMAL:

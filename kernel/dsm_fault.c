@@ -48,7 +48,7 @@ static int first(struct dsm_region *r, struct dsm_page *pg, u32 index)
 
 	if (likely(READ_ONCE(dir->d.state) != PD_I))
 		return 0;
-	f = dsm_frame_alloc(GFP_KERNEL);
+	f = dsm_frame_alloc(r, GFP_KERNEL);
 	if (!f)
 		return -ENOMEM;
 	clear_page(popcorn_frame_data(f));
@@ -271,7 +271,7 @@ static vm_fault_t bus(struct dsm_region *r, struct vm_fault *vmf, int e)
 {
 	const char *why = r->over == -EHOSTDOWN ? "its home is dead" :
 			  r->over ? "the region has ended" :
-			  e == -ENOMEM ? "no memory, or at the limit of dsm_pages_max=" :
+			  e == -ENOMEM ? "no memory, here or at its home: see dsm_pages_max=" :
 			  e == -EIO ? "the node that had it is dead" : "its home can't give it";
 
 	atomic64_inc(&r->stat.lost);
@@ -288,6 +288,8 @@ static vm_fault_t dsm_fault(struct vm_fault *vmf)
 	bool write = vmf->flags & FAULT_FLAG_WRITE, waited = false;
 	struct dsm_page *pg;
 	struct dsm_req *req;
+	u32 room;
+	bool full;
 	int e;
 
 	if (vmf->pgoff >= r->pages)
@@ -310,19 +312,23 @@ static vm_fault_t dsm_fault(struct vm_fault *vmf)
 				atomic64_inc(&r->stat.faults_local);
 			return VM_FAULT_LOCKED;
 		}
+		room = dsm_room();
 		if (!e)
 			e = dsm_want(r, pg, vmf, write, &req);
+		full = e == -ENOMEM && dsm_room_soon();
+		if (full)
+			e = -EINPROGRESS;
 		if (e == -EINTR)
 			return VM_FAULT_SIGBUS; /* of a thread that is being killed */
 		if (e && e != -EINPROGRESS)
 			return bus(r, vmf, e);
-		if (!write && e && !waited)
+		if (!write && e && !waited && !full)
 			read_ahead(r, vmf->pgoff);
 		waited = true;
 		if (!e)
 			continue;
 		if (!(vmf->flags & FAULT_FLAG_ALLOW_RETRY)) {
-			e = dsm_wait(r, pg, req);
+			e = full ? dsm_room_wait(room) : dsm_wait(r, pg, req);
 			if (e && e != -EINTR)
 				return bus(r, vmf, e);
 			if (e)
@@ -335,7 +341,7 @@ static vm_fault_t dsm_fault(struct vm_fault *vmf)
 			get_file(file);
 			release_fault_lock(vmf);
 			/* The VMA may be gone from here on. */
-			e = dsm_wait(r, pg, req);
+			e = full ? dsm_room_wait(room) : dsm_wait(r, pg, req);
 			if (e && e != -EINTR)
 				WRITE_ONCE(pg->error, -e);
 			atomic64_add(dsm_now() - since, &r->stat.fault_ns);

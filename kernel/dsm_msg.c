@@ -178,7 +178,7 @@ static void ask_msg(struct dsm_region *r, struct popcorn_msg *msg, u32 index, bo
 	used = dsm_first(r, pg, run.dir, index, NULL);
 	spin_unlock_bh(dsm_lock(r, index));
 	if (!used) {
-		f = dsm_frame_alloc(may_sleep ? GFP_KERNEL : DSM_NOWAIT);
+		f = dsm_frame_alloc(r, may_sleep ? GFP_KERNEL : DSM_NOWAIT);
 		if (!f) {
 			if (may_sleep)
 				dsm_refuse(msg, -ENOMEM);
@@ -226,6 +226,7 @@ static void page_msg(struct dsm_region *r, struct popcorn_msg *msg, u32 index)
 	bool inv = msg->type == PD_T_INV;
 	struct dsm_run run DSM_UNINIT;
 	struct dsm_op *op;
+	bool put;
 
 	if (!pg) {	/* never used here */
 		dsm_refuse(msg, inv ? 0 : -ENODATA);
@@ -249,6 +250,7 @@ static void page_msg(struct dsm_region *r, struct popcorn_msg *msg, u32 index)
 		return;
 	}
 	pg->op = op;
+	put = op->fetch && (pg->p.flags & PD_P_PUT);
 	if (inv)
 		pd_inv(&r->cfg, &pg->p, dsm_now(), &run.out);
 	else
@@ -257,6 +259,8 @@ static void page_msg(struct dsm_region *r, struct popcorn_msg *msg, u32 index)
 	dsm_take(&run, inv ? DSM_TODO_INV : DSM_TODO_FWD);
 	spin_unlock_bh(dsm_lock(r, index));
 	dsm_run(&run);
+	if (put)	/* now the home has it */
+		dsm_drop(r, index, 1, false);
 }
 
 /* DATA from a third node: copied to the frame that came with the request. */
@@ -573,43 +577,6 @@ void dsm_fast_work(struct kthread_work *work)
 		spin_unlock_bh(&r->lock);
 		dsm_due(r, dsm_now() + DSM_RETRY_NS);
 	}
-}
-
-/* ------------------------------------------------------------- giving up */
-
-/**
- * dsm_drop - give up this node's copies
- * @r:     region, not at its home
- * @first: from this page on
- * @n:     so many
- *
- * Process context. Return: pages that are still here, or on their way; for some
- * the home must be waited for.
- */
-u32 dsm_drop(struct dsm_region *r, u32 first, u32 n)
-{
-	struct dsm_page *pg;
-	struct dsm_run run DSM_UNINIT;
-	u32 i, left = 0;
-
-	for (i = first; i < first + n; i++) {
-		pg = dsm_page(r, i);
-		if (!pg) {
-			i |= DSM_CHUNK - 1;
-			continue;
-		}
-		dsm_run_begin(&run, r, pg, i);
-		spin_lock_bh(dsm_lock(r, i));
-		if (!r->over && !pd_drop(&r->cfg, &pg->p, &run.out)) {
-			atomic64_inc(&r->stat.dropped);
-			dsm_take(&run, 0);
-		}
-		spin_unlock_bh(dsm_lock(r, i));
-		dsm_run(&run);
-		left += pg->p.state != PD_I || pg->p.want || pg->p.doing != PD_IDLE;
-		cond_resched();
-	}
-	return left;
 }
 
 /* ------------------------------------------------------------------ death */

@@ -77,6 +77,7 @@ static void region_free(struct work_struct *work)
 	kvfree(r->chunk);
 	kvfree(r->data);
 	dsm_sync_free(r);
+	dsm_user_unset(r);
 	dsm_inode_put(r->inode);
 	popcorn_node_put(r->node);
 	kvfree_rcu(r, rcu);
@@ -280,7 +281,7 @@ struct dsm_region *dsm_region_new(struct popcorn_node *node, const struct pd_att
 	r->chunk = kvcalloc(DIV_ROUND_UP(pages, DSM_CHUNK), sizeof(*r->chunk), GFP_KERNEL);
 	r->data = kvzalloc(sizeof(struct pd_msg) + PAGE_SIZE, GFP_KERNEL);
 	r->inode = dsm_inode_new();
-	if (!r->chunk || !r->data || !r->inode) {
+	if (!r->chunk || !r->data || !r->inode || dsm_user_set(r)) {
 		kvfree(r->chunk);
 		kvfree(r->data);
 		dsm_inode_put(r->inode);
@@ -392,23 +393,26 @@ static struct notifier_block events = { .notifier_call = event };
 static void region_show(struct seq_file *m, struct dsm_region *r)
 {
 	const struct dsm_stat *s = &r->stat;
+	long user_pages;
+	kuid_t user = dsm_user_id(r, &user_pages);
 	const char *state = r->over ? "over" : r->leaving ? "leaving" : r->paused ? "paused" : "up";
 
-	seq_printf(m, "%10u %5u %5u %-7s %10u %10u %6u %016llx %12lld %12lld %12lld %12lld %8lld\n",
+	seq_printf(m, "%10u %5u %5u %-7s %10u %10u %6u %016llx %12lld %12lld %12lld %12lld %8lld %8u %10ld\n",
 		   r->id, r->cfg.self, r->cfg.home, state, r->pages, atomic_read(&r->resident),
 		   r->files, r->members, atomic64_read(&s->faults_local),
 		   atomic64_read(&s->faults_read),
 		   atomic64_read(&s->faults_write) + atomic64_read(&s->faults_upgrade),
-		   atomic64_read(&s->invalidated), atomic64_read(&s->lost));
+		   atomic64_read(&s->invalidated), atomic64_read(&s->lost),
+		   from_kuid_munged(seq_user_ns(m), user), user_pages);
 }
 
 static int regions_show(struct seq_file *m, void *v)
 {
 	struct dsm_region *r = NULL;
 
-	seq_printf(m, "# %8s %5s %5s %-7s %10s %10s %6s %16s %12s %12s %12s %12s %8s\n", "region",
+	seq_printf(m, "# %8s %5s %5s %-7s %10s %10s %6s %16s %12s %12s %12s %12s %8s %8s %10s\n", "region",
 		   "node", "home", "state", "pages", "resident", "opened", "members", "local",
-		   "read", "write", "invalidated", "lost");
+		   "read", "write", "invalidated", "lost", "user", "user_pages");
 	while ((r = dsm_region_next(r)))
 		region_show(m, r);
 	return 0;

@@ -42,6 +42,7 @@ struct popcorn_pool_info {
 
 int popcorn_pool_init(u32 chunks_max);
 void popcorn_pool_exit(void);
+u32 popcorn_pool_trim(void);
 void popcorn_pool_info(struct popcorn_pool_info *info);
 int popcorn_pool_driver_add(struct popcorn_driver *drv);
 void popcorn_pool_driver_remove(struct popcorn_driver *drv);

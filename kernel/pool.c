@@ -130,12 +130,12 @@ out:
 	return r;
 }
 
-static void pool_trim(struct work_struct *work)
+/* Give empty chunks back, but for one. With the mutex. Return: their pages. */
+static u32 trim(void)
 {
 	struct popcorn_chunk *c;
-	u32 i;
+	u32 i, n = 0;
 
-	mutex_lock(&pool.mutex);
 	for (i = 0; i < pool.max && pool.n > 1; i++) {
 		c = pool.chunk[i];
 		if (!c)
@@ -153,9 +153,34 @@ static void pool_trim(struct work_struct *work)
 		if (c) {
 			chunk_unregister(c, POPCORN_DRIVERS_MAX);
 			chunk_free_pages(c);
+			n += POPCORN_CHUNK_PAGES;
 		}
 	}
+	return n;
+}
+
+static void trim_work(struct work_struct *work)
+{
+	mutex_lock(&pool.mutex);
+	trim();
 	mutex_unlock(&pool.mutex);
+}
+
+/**
+ * popcorn_pool_trim - give empty chunks back to the system now
+ *
+ * Process context. Does nothing while a chunk is being made: that may wait for memory.
+ * Return: pages that were given back.
+ */
+u32 popcorn_pool_trim(void)
+{
+	u32 n;
+
+	if (!mutex_trylock(&pool.mutex))
+		return 0;
+	n = trim();
+	mutex_unlock(&pool.mutex);
+	return n;
 }
 
 static struct popcorn_frame *frame_take(void)
@@ -368,7 +393,7 @@ int popcorn_pool_init(u32 chunks_max)
 	mutex_init(&pool.mutex);
 	spin_lock_init(&pool.lock);
 	INIT_LIST_HEAD(&pool.avail);
-	INIT_DELAYED_WORK(&pool.trim, pool_trim);
+	INIT_DELAYED_WORK(&pool.trim, trim_work);
 	pool.max = chunks_max;
 	pool.chunk = kvcalloc(chunks_max, sizeof(*pool.chunk), GFP_KERNEL);
 	return pool.chunk ? 0 : -ENOMEM;

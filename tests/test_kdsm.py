@@ -34,7 +34,7 @@ class Run:
 
     def __init__(self, where, test, *args, pages=64, home=0, env="", timeout=100):
         self.id = next(_id)
-        self.jobs = [n.spawn(f"{env} exec dsmtest {i} {home} {self.id} {pages} {test} " +
+        self.jobs = [n.spawn(f"DSMTEST_LIMIT={120 * n.slow} {env} exec dsmtest {i} {home} {self.id} {pages} {test} " +
                              " ".join(map(str, args)), timeout) for n, i in where]
 
     def ok(self):

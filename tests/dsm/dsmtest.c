@@ -28,8 +28,7 @@
 
 #include <popcorn/uapi.h>
 
-#define LIMIT	120	/* s that a wait may last */
-
+static int limit = 120;	/* s that a wait may last: DSMTEST_LIMIT */
 static int fd, node, home;
 static char *mem;
 static size_t page;
@@ -54,7 +53,7 @@ static _Atomic uint32_t *word(unsigned int p, unsigned int offset)
 /* Wait until a word has a value, looking now and then. */
 static void until(_Atomic uint32_t *w, uint32_t value)
 {
-	uint64_t end = now_ms() + LIMIT * 1000;
+	uint64_t end = now_ms() + limit * 1000;
 
 	while (atomic_load(w) != value) {
 		if (now_ms() > end)
@@ -98,7 +97,7 @@ static void meet(unsigned int nodes)
 
 	atomic_fetch_add(word(0, 64), 1);
 	round += nodes;
-	uint64_t end = now_ms() + LIMIT * 1000;
+	uint64_t end = now_ms() + limit * 1000;
 
 	while (atomic_load(word(0, 64)) < round) {
 		if (now_ms() > end)
@@ -204,7 +203,7 @@ static void t_message(void)
 			atomic_store_explicit(word(1, 0), i, memory_order_relaxed);
 			atomic_store_explicit(word(2, 0), i, memory_order_release);
 		} else {
-			uint64_t end = now_ms() + LIMIT * 1000;
+			uint64_t end = now_ms() + limit * 1000;
 
 			while (atomic_load_explicit(word(2, 0), memory_order_acquire) < i)
 				if (now_ms() > end)
@@ -217,7 +216,7 @@ static void t_message(void)
 
 static void sync_do(unsigned long what, unsigned int number, unsigned int count)
 {
-	struct popcorn_ioc_sync u = { .number = number, .count = count, .timeout_ms = LIMIT * 1000 };
+	struct popcorn_ioc_sync u = { .number = number, .count = count, .timeout_ms = limit * 1000 };
 
 	if (ioctl(fd, what, &u))
 		die("sync %lx of %u", what, number);
@@ -514,6 +513,21 @@ static void t_drop(void)
 		want(atomic_load(word(i, 16)) == i + 3);
 }
 
+/* Number in kB after a word at a line's beginning in a file of /proc. */
+static unsigned long proc_kb(const char *file, const char *what)
+{
+	FILE *f = fopen(file, "r");
+	unsigned long kb = 0;
+	char line[256];
+
+	want(f);
+	while (fgets(line, sizeof(line), f))
+		if (!strncmp(line, what, strlen(what)))
+			kb = strtoul(line + strlen(what), NULL, 10);
+	fclose(f);
+	return kb;
+}
+
 /* Write one page after the other until there is no memory: then SIGBUS, and the rest lives. */
 static void t_fill(void)
 {
@@ -524,9 +538,73 @@ static void t_fill(void)
 	if (!sigsetjmp(jump, 1))
 		for (i = 0; i < arg[0]; i++)
 			atomic_store(word(i, 8), i);
-	printf("filled %u\n", i);
+	printf("filled %u rss %lu\n", i, proc_kb("/proc/self/status", "RssFile:"));
 	for (k = 0; k < i; k++)
 		want(atomic_load(word(k, 8)) == k);
+}
+
+/* PAGES ROUNDS: the home writes all, node 1 reads all ROUNDS times, writes all; the home finds it. */
+static void t_span(void)
+{
+	struct popcorn_ioc_stat s;
+	unsigned int i, k;
+
+	if (node == home)
+		for (i = 0; i < arg[0]; i++)
+			atomic_store(word(i, 16), i);
+	sync_do(POPCORN_IOC_BARRIER, 1, 2);
+	if (node != home) {
+		for (k = 0; k < arg[1]; k++)
+			for (i = 0; i < arg[0]; i++)
+				want(atomic_load(word(i, 16)) == i);
+		for (i = 0; i < arg[0]; i++)
+			atomic_store(word(i, 16), i + 7);
+		want(!ioctl(fd, POPCORN_IOC_STAT, &s) && s.dropped);
+		printf("rss %lu\n", proc_kb("/proc/self/status", "RssFile:"));
+	}
+	sync_do(POPCORN_IOC_BARRIER, 1, 2);
+	if (node == home)
+		for (i = 0; i < arg[0]; i++)
+			want(atomic_load(word(i, 16)) == i + 7);
+}
+
+/*
+ * PAGES MIB ROUNDS: node 1 has copies of all, when another process there takes MIB more than
+ * is free; it lives, and node 1 finds all pages again.
+ */
+static void t_pressure(void)
+{
+	struct popcorn_ioc_stat before, after;
+	unsigned int i, k;
+	int status;
+
+	if (node == home)
+		for (i = 0; i < arg[0]; i++)
+			atomic_store(word(i, 16), i);
+	sync_do(POPCORN_IOC_BARRIER, 1, 2);
+	for (k = 0; k < arg[2] && node != home; k++) {
+		for (i = 0; i < arg[0]; i++)
+			want(atomic_load(word(i, 16)) == i);
+		want(!ioctl(fd, POPCORN_IOC_STAT, &before));
+		/* Linux counts up to 64 pages later. */
+		want((proc_kb("/proc/self/status", "RssFile:") << 10) / page + 64 > before.resident);
+		if (!fork()) {
+			size_t n = (proc_kb("/proc/meminfo", "MemAvailable:") << 10) + (arg[1] << 20);
+			char *p = mmap(NULL, n, PROT_READ | PROT_WRITE,
+				       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+			want(p != MAP_FAILED);
+			for (size_t at = 0; at < n; at += page)
+				p[at] = 1;
+			_exit(0);
+		}
+		want(wait(&status) > 0);
+		want(status == 0);
+		want(!ioctl(fd, POPCORN_IOC_STAT, &after));
+		printf("resident %llu then %llu of %lu\n", before.resident, after.resident, arg[0]);
+		want(after.resident < before.resident);
+	}
+	sync_do(POPCORN_IOC_BARRIER, 1, 2);
 }
 
 /* PAGES: nanoseconds of a read fault, a write fault and an upgrade, medians, at node 1. */
@@ -581,8 +659,7 @@ static void t_cost(void)
 /* Write a page, and wait for ever for one that nobody gives: to be killed. */
 static void t_touch(void)
 {
-	atomic_fetch_add(word(arg[0], 0), 1);
-	printf("touched\n");
+	printf("touched %u\n", atomic_fetch_add(word(arg[0], 0), 1) + 1);
 	fflush(stdout);
 	for (;;)
 		pause();
@@ -607,6 +684,8 @@ static const struct {
 	{ "ended", t_ended },
 	{ "drop", t_drop },
 	{ "fill", t_fill },
+	{ "span", t_span },
+	{ "pressure", t_pressure },
 	{ "cost", t_cost },
 };
 
@@ -622,7 +701,9 @@ int main(int argc, char **argv)
 	home = atoi(argv[2]);
 	for (k = 6; k < argc && n_arg < 4; k++)
 		arg[n_arg++] = strtoul(argv[k], NULL, 0);
-	alarm(LIMIT * 2);
+	if (getenv("DSMTEST_LIMIT"))
+		limit = atoi(getenv("DSMTEST_LIMIT"));
+	alarm(limit * 2);
 	if (getenv("DSMTEST_UID") && setuid(atoi(getenv("DSMTEST_UID"))))
 		die("setuid");
 	attach(strtoul(argv[3], NULL, 0), strtoul(argv[4], NULL, 0));
