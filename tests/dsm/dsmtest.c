@@ -717,7 +717,7 @@ int main(int argc, char **argv)
 			stat_print();
 			/* The home stays until all have looked. */
 			if (node == home)
-				sleep(1);
+				sleep(limit / 120);
 			return 0;
 		}
 	die("no test %s", argv[5]);
