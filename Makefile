@@ -21,6 +21,7 @@ help:
 	@echo 'make sparse        the same with sparse'
 	@echo 'make check         every test; check-quick: those without virtual machines'
 	@echo 'make soak          the long form of the tests of shared memory: an hour'
+	@echo 'make check-debug   kernel tests on a kernel that checks locks, accesses and leaks (make debug-kernel)'
 	@echo 'make demo          two virtual nodes, and what the messages between them cost'
 	@echo 'make install       modules by DKMS, the tool popcorn, man pages, units; PREFIX=, DESTDIR='
 
@@ -79,7 +80,7 @@ sparse: | build/kernels/$(KERNEL)-$(ARCH)
 
 # Tests.
 
-.PHONY: check check-quick soak demo clean distclean
+.PHONY: check check-quick check-debug soak demo clean distclean
 check: deps
 	@$(MAKE) --no-print-directory all modules-all
 	$(PYTEST) tests
@@ -89,6 +90,11 @@ check-quick: all
 soak: deps
 	@$(MAKE) --no-print-directory all modules-all
 	$(PYTEST) --soak tests
+
+# Not in CI: an hour. Fails on any report of KASAN, lockdep, kmemleak or the like.
+check-debug: deps
+	@$(MAKE) --no-print-directory guest modules-debug-amd64
+	POPCORN_KERNEL=debug $(PYTEST) tests/test_kernel.py tests/test_kdsm.py tests/test_kdsm_memory.py
 
 demo: deps
 	@cluster/demo --arch $(ARCH) --kernel $(KERNEL)

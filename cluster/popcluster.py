@@ -32,8 +32,9 @@ sys.path.insert(0, str(TOP / "cluster"))
 import image    # noqa: E402
 
 ARCHES = ("amd64", "arm64", "mixed")
-KERNELS = ("6.1", "6.12")
+KERNELS = ("6.1", "6.12", "debug")
 BOOT_TIMEOUT = 240
+DEBUG_SLOW = 5      # how much longer all may take on the debug kernel
 MAX_LIFE = 2 * 3600
 
 BAD = re.compile(r"WARNING:|BUG:|BUG at|Oops|general protection|Unable to handle kernel|"
@@ -41,8 +42,7 @@ BAD = re.compile(r"WARNING:|BUG:|BUG at|Oops|general protection|Unable to handle
                  r"Kernel panic|possible recursive locking|circular locking|suspicious RCU|"
                  r"scheduling while atomic|sleeping function called|Bad page|list_(add|del) corruption|"
                  r"kernel stack is corrupted|use-after-free|Objects remaining|"
-                 r"detected buffer overflow|kmemleak")
-
+                 r"detected buffer overflow|UBSAN:|non-static key|kmemleak: (\d+ new|disabled)")
 
 class ClusterError(Exception):
     """The cluster, or one of its machines, could not do what was asked."""
@@ -167,11 +167,12 @@ class Node:
         self.name = f"{kernel}-{arch}"
         self.addr = f"10.77.0.{number}"
         self.addr6 = f"fd77::{number:x}"
+        self.slow = DEBUG_SLOW if kernel == "debug" else 1
         self.seen = -1.0        # dmesg time up to which dmesg_bad() has looked
 
     def spawn(self, command, timeout=60, stdin=b""):
         """Start a shell command; many may run at once. Killed after timeout seconds."""
-        return Job(self, command, timeout, stdin)
+        return Job(self, command, timeout * self.slow, stdin)
 
     def run(self, command, timeout=60, stdin=b""):
         """Run a shell command to its end, whatever its status; a Result."""
@@ -183,7 +184,7 @@ class Node:
 
     def wait_for(self, command, timeout=30, every=0.1):
         """Repeat a shell command until it succeeds; its stdout. ClusterError after timeout."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout * self.slow
         while True:
             r = self.run(command, timeout=max(5, timeout))
             if r.status == 0:
@@ -251,6 +252,12 @@ class Node:
                 quote -= 1
         self.seen = last
         return bad
+
+    def leaks(self):
+        """What the debug kernel's kmemleak finds: memory that nothing points at any more."""
+        at = "/sys/kernel/debug/kmemleak"
+        # what is new may be on its way from hand to hand: only what two scans find
+        return self.sh(f"echo scan > {at}; sleep 6; echo scan > {at}; cat {at}", 300).splitlines()
 
     def log(self):
         """Everything that the guest wrote to its console, over all its boots."""
@@ -373,7 +380,7 @@ class Cluster(Handle):
     """Start a cluster of n machines and own it: it ends with this process, or with `with`.
 
     arch: amd64, arm64, or mixed (odd nodes amd64, even ones arm64)
-    kernel: 6.1 or 6.12
+    kernel: 6.1, 6.12, or debug: see cluster/debug.config; it gets twice the memory, for its checks
     rdma: rxe or none; mtu: bytes (0: 1500, or 9000 with icount)
     mem: MiB for each; smp: processors of each
     link: options of tc-netem that every node's outgoing traffic suffers, such as "delay 10us"
@@ -396,6 +403,8 @@ class Cluster(Handle):
         if state is None:
             state = new_directory()
         state = Path(state).resolve()
+        if kernel == "debug":
+            mem *= 2
         if (state / "ctl.sock").exists():
             try:
                 Request(state, op="status").result()

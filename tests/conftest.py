@@ -12,8 +12,12 @@ Markers
   qemu             set by itself on tests that use a cluster; `make check-quick` leaves them out
   timeout(seconds) the test's limit, by default 300
   soak             runs with --soak only (`make soak`), all others without
+
+With POPCORN_KERNEL=debug in the environment (make check-debug) the debug kernel takes the place of
+6.1 on amd64, clusters of other kernels are skipped, and limits are longer.
 """
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -23,9 +27,10 @@ import pytest
 TOP = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TOP / "cluster"))
 
-from popcluster import Cluster, ClusterError    # noqa: E402
+from popcluster import DEBUG_SLOW, Cluster, ClusterError    # noqa: E402
 
 TIMEOUT = 300
+DEBUG = os.environ.get("POPCORN_KERNEL") == "debug"
 KEPT = 3        # shared clusters that are up at a time
 OURS = ("popcorn_dsmfuzz", "popcorn_torture", "popcorn_bench", "floor_verbs", "floor_tcp", "msg_rdma", "msg_socket",
         "popcorn")
@@ -94,6 +99,10 @@ class Pool:
             node.kill()
         node.start()
 
+    def leaks(self):
+        return [f"node {n.number}: {ln}" for c in self.shared.values() for n in c
+                if n.kernel == "debug" and n.alive for ln in n.leaks()]
+
     def down(self):
         for c in self.shared.values():
             c.down()
@@ -105,11 +114,27 @@ _pool = Pool()
 @pytest.fixture
 def cluster(request):
     """Factory of clusters: cluster(3, kernel="6.12"), with fresh=True for one of its own."""
-    yield lambda n=2, fresh=False, **options: _pool.get(n, fresh, options)
+    def get(n=2, fresh=False, **options):
+        if DEBUG:
+            if options.get("kernel", "6.1") != "6.1" or options.get("arch", "amd64") != "amd64":
+                pytest.skip("there is no such debug kernel")
+            options["kernel"] = "debug"
+        return _pool.get(n, fresh, options)
+
+    yield get
     failed = getattr(request.node, "failed_call", False)
     bad = _pool.release(keep_quiet=failed)
     if bad:
         pytest.fail("the kernels complained:\n" + "\n".join(bad), pytrace=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_leaks():
+    """At the end, the debug kernels have no memory that nothing points at."""
+    yield
+    bad = _pool.leaks()
+    if bad:
+        pytest.fail("memory leaks:\n" + "\n".join(bad), pytrace=False)
 
 
 @pytest.fixture
@@ -142,7 +167,7 @@ def pytest_collection_modifyitems(config, items):
 def pytest_runtest_protocol(item):
     """Interrupt a test that takes too long; what it waits for may have no bound of its own."""
     mark = item.get_closest_marker("timeout")
-    limit = mark.args[0] if mark else TIMEOUT
+    limit = (mark.args[0] if mark else TIMEOUT) * (DEBUG_SLOW if DEBUG else 1)
 
     def late(*_):
         # once more, should the teardown hang as well
