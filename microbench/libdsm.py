@@ -14,6 +14,7 @@ import libresult
 from libresult import TOP, ResultError
 
 PROGRAM = "popcorn-bench-dsm"
+TRANSPORT = "popcorn-bench"
 LIMIT = 240     # seconds of a row
 PAUSE_US = 200  # kernel mode: before each timed access, so that nothing is left of the last
 
@@ -39,6 +40,15 @@ def share(lines):
 
 # ------------------------------------------------------------------- user mode
 
+def streamed(wire):
+    """The floor of a scan: a page of the transport's own stream."""
+    libfloor.make(f"build/bin/{TRANSPORT}")
+    cmd = [str(TOP / "build" / "bin" / TRANSPORT), "transport", "--transport", wire, "--row", "stream",
+           "--size", "4096"]
+    line = libfloor.only(libfloor.lines(libfloor.command(cmd, limit=LIMIT), TRANSPORT), TRANSPORT)
+    return {"floor_name": "streamed page", "floor": line["median"]}
+
+
 def local(args, errors):
     """Rows of user mode: every wire, faults served by a thread and by SIGBUS."""
     program = TOP / "build" / "bin" / PROGRAM
@@ -55,6 +65,8 @@ def local(args, errors):
             try:
                 line = libfloor.only(libfloor.lines(libfloor.command(cmd, limit=LIMIT), PROGRAM),
                                      PROGRAM)
+                if name == "seq_scan":
+                    line.update(streamed(wire))
             except ResultError as e:
                 errors.append(str(e))
                 libplan.complain(f"{name} {wire}: {e}")
