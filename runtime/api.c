@@ -266,7 +266,7 @@ static int user_advise(struct popcorn_region *u, size_t offset, size_t bytes,
 
 	switch (advice) {
 	case POPCORN_ADVISE_WILLNEED:
-		dsm_page_ahead(r, from, to - from);
+		dsm_page_need(r, from, to - from);
 		return 0;
 	case POPCORN_ADVISE_DONTNEED:
 		for (; from < to; from++)

@@ -336,6 +336,7 @@ static inline void dsm_count(__u64 *what)
 /* dsm_ask.c */
 void dsm_ask(struct dsm_run *run, u32 req, u8 flags);
 void dsm_page_ahead(struct dsm_region *r, u32 page, u32 count);
+void dsm_page_need(struct dsm_region *r, u32 page, u32 count);
 void dsm_done(struct dsm_region *r, u32 page, u32 req, u8 flags);
 void dsm_done_again(struct dsm_region *r, u32 page);
 void dsm_done_send(struct dsm_region *r);

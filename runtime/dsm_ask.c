@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "dsm.h"
 
@@ -320,4 +321,26 @@ void dsm_page_ahead(struct dsm_region *r, u32 page, u32 n)
 		}
 	}
 	ahead_send(r, k, have);
+}
+
+/**
+ * dsm_page_need() - fetch all of some pages, as dsm_page_ahead()
+ * @r:    region
+ * @page: the first one
+ * @n:    how many, however many
+ *
+ * No lock held; waits for room to ask, not for the last pages.
+ */
+void dsm_page_need(struct dsm_region *r, u32 page, u32 n)
+{
+	struct dsm *d = r->d;
+	u32 some;
+
+	for (; n && !r->dead; n -= some, page += some) {
+		some = n < PD_BATCH ? n : PD_BATCH;
+		while (atomic_load(&d->aheads) + some > DSM_AHEAD && !r->dead)
+			if (dsm_step(d) <= 0)
+				usleep(10);
+		dsm_page_ahead(r, page, some);
+	}
 }
