@@ -118,6 +118,8 @@ def cluster(request):
         if DEBUG:
             if options.get("kernel", "6.1") != "6.1" or options.get("arch", "amd64") != "amd64":
                 pytest.skip("there is no such debug kernel")
+            if options.get("icount"):
+                pytest.skip("instructions of the debug kernel are its checks")
             options["kernel"] = "debug"
         return _pool.get(n, fresh, options)
 
