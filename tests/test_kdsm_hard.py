@@ -11,9 +11,10 @@ import time
 import pytest
 
 from popcluster import BUILD, TOP
-from test_faults import FAST, SLOW, up
+from test_faults import SLOW, up
 
 DRIVERS = ("msg_rdma", "msg_socket")
+MORTAL = dict(hb_ms=200, lease_ms=4000, dead_ms=8000)   # soon dead, but not of a busy host
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -207,12 +208,16 @@ def regions_gone(c):
         m.wait_for("test $(grep -vc '^#' /proc/popcorn_regions) -eq 0", 30)
 
 
-def death(n, what, victim, moment, ms=9000):
+def death(n, what, victim, moment, ms=12000):
     """One region of three nodes from its making to its end, one of which is killed, or cut off for good
     or for a moment, while all write."""
     c, m = n.c, n.c[victim]
     left = 3 if what == "blink" else 2
+    for x in c:
+        x.sh("rm -f /tmp/kdsm-began")
     jobs = n.start("kdsm-hard", "chaos", 3, ms, env=f"KDSM_LEFT={left}")
+    for x in c:
+        x.wait_for("test -e /tmp/kdsm-began")
     time.sleep(moment)
     others = [x for x in c if x is not m]
     if what == "kill":
@@ -251,10 +256,8 @@ def death(n, what, victim, moment, ms=9000):
 
 
 def test_deaths_at_work(cluster):
-    """The same region again after each; another node dies each time."""
-    n = Nodes(cluster(3), "msg_socket", **FAST)
-    death(n, "cut", 3, 1)
-    death(n, "kill", 2, 0.5)
+    n = Nodes(cluster(3), "msg_socket", **MORTAL)
+    death(n, "cut", 3, 0.5)
     n.gone()
 
 
@@ -262,7 +265,8 @@ def test_deaths_at_work(cluster):
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize("kernel,arch,driver", ALL)
 def test_deaths_at_work_for_long(cluster, kernel, arch, driver):
-    n = Nodes(cluster(3, kernel=kernel, arch=arch), driver, **FAST)
+    """The same region again after each."""
+    n = Nodes(cluster(3, kernel=kernel, arch=arch), driver, **MORTAL)
     rnd = random.Random(f"{kernel} {arch} {driver}")
     for _ in range(20):
         death(n, rnd.choice(("cut", "kill", "blink")), rnd.randrange(1, 4), 2.5 * rnd.random())
