@@ -49,8 +49,9 @@ class Nodes:
             up(m, (len(self.ips) - 1) * self.where.count(m), 60)
 
     def start(self, program, *args, nodes=None, env="", timeout=170):
+        """@env: variables, or what gives them for a node."""
         words = " ".join(map(str, args))
-        return [m.spawn(f"POPCORN_NODE=kernel:{i} {env} exec /build/guest/{program}-{m.arch} {words}", timeout)
+        return [m.spawn(f"POPCORN_NODE=kernel:{i} {env(i) if callable(env) else env} exec /build/guest/{program}-{m.arch} {words}", timeout)
                 for i, m in list(enumerate(self.where))[:nodes]]
 
     def run(self, program, *args, **options):
@@ -215,7 +216,9 @@ def death(n, what, victim, moment, ms=12000):
     left = 3 if what == "blink" else 2
     for x in c:
         x.sh("rm -f /tmp/kdsm-began")
-    jobs = n.start("kdsm-hard", "chaos", 3, ms, env=f"KDSM_LEFT={left}")
+    # A home that is cut off is the only one left of its region.
+    jobs = n.start("kdsm-hard", "chaos", 3, ms,
+                   env=lambda i: f"KDSM_LEFT={1 if what == 'cut' and i == victim - 1 else left}")
     for x in c:
         x.wait_for("test -e /tmp/kdsm-began")
     time.sleep(moment)
