@@ -24,6 +24,11 @@ def built():
                    check=True)
 
 
+def regions_gone(c):
+    for m in c:
+        m.wait_for("! grep -v '^#' /proc/popcorn_regions", 30)
+
+
 class Nodes:
     """Machines with our modules, and each with one node or two: node k is on machine k % machines."""
 
@@ -67,8 +72,7 @@ class Nodes:
 
     def gone(self):
         """No region is left, the modules unload, no frame was lost."""
-        for m in self.c:
-            m.wait_for("test $(grep -vc '^#' /proc/popcorn_regions) -eq 0", 30)
+        regions_gone(self.c)
         for m in self.c:
             m.rmmod(self.driver)
             m.rmmod("popcorn")
@@ -202,11 +206,6 @@ def test_senseless_messages(cluster2):
 @pytest.mark.parametrize("kernel,arch,driver", ALL)
 def test_senseless_messages_for_long(cluster, kernel, arch, driver):
     senseless_messages(cluster(2, kernel=kernel, arch=arch), driver, 3000, range(20))
-
-
-def regions_gone(c):
-    for m in c:
-        m.wait_for("test $(grep -vc '^#' /proc/popcorn_regions) -eq 0", 30)
 
 
 def death(n, what, victim, moment, ms=12000):
