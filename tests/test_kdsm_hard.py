@@ -180,7 +180,7 @@ def senseless_messages(c, driver, count, seeds):
     for seed in seeds:
         #   region home via from to; nodes 1 and 3 are the second machine's
         for region, home, via, sender in ((50, 0, 1, 1), (51, 1, 3, 1), (52, 0, 1, 3)):
-            hammer = n.start("kdsm-hard", "straddle", 4, 2000)
+            hammer = n.start("kdsm-hard", "straddle", 4, 1000)
             victims = n.start("kdsm-hard", "victim", 2, 0, region, nodes=2, env=f"KDSM_HOME={home}")
             for m in c:
                 m.wait_for(f"grep -q '^ *{region} ' /proc/popcorn_regions")
@@ -198,7 +198,7 @@ def senseless_messages(c, driver, count, seeds):
 
 
 def test_senseless_messages(cluster2):
-    senseless_messages(cluster2, "msg_rdma", 300, [1])
+    senseless_messages(cluster2, "msg_rdma", 150, [1])
 
 
 @pytest.mark.soak
