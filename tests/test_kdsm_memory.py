@@ -74,7 +74,7 @@ def test_others_need_the_memory(cluster2):
     load(c, "msg_rdma", **SLOW)
     out = Run(everywhere(c), "pressure", 6000, 12, 1, pages=6000).ok()
     before, after = map(int, re.search(r"resident (\d+) then (\d+)", out[1]).groups())
-    assert before - after > 2000
+    assert before - after > 500
     nobody_killed(c)
     gone(c, "msg_rdma")
 
