@@ -275,6 +275,7 @@ static struct popcorn_msg *msg_make(struct popcorn_link *l, u8 class, const stru
 	m->class = class;
 	m->request = ev->what == PT_EV_REQ;
 	m->pages = ev->wants ?: m->request && ev->frame != PW_NOFRAME;
+	m->left = m->pages;
 	m->skip = ev->wants * sizeof(struct pw_want);
 	m->len = ev->total - m->skip;
 	m->max = m->request ? a->max : 0;

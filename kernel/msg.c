@@ -403,30 +403,34 @@ int popcorn_answer_page(struct popcorn_msg *msg, struct popcorn_frame *f, struct
 EXPORT_SYMBOL_GPL(popcorn_answer_page);
 
 /**
- * popcorn_answer_pages - answer a request for several pages
- * @msg: request with @pages above 0; not to be looked at afterwards, unless an
- *       error is returned
- * @f:   msg->pages pages, as popcorn_answer_page(); NULL: not to be had now, its
- *       requester gets -EAGAIN
- * @d:   as many; NULL where @f is
+ * popcorn_answer_some - answer a request for some of the pages that it wants
+ * @msg:   request with @pages above 0; not to be looked at any more when all of them
+ *         have been answered, each once
+ * @first: of these pages
+ * @n:     how many
+ * @f:     @n pages, as popcorn_answer_page(); NULL: not to be had now, its requester
+ *         gets -EAGAIN
+ * @d:     as many; NULL where @f is
  *
- * Process context; never waits for the peer. Return: 0 or -EINVAL.
+ * Process context; never waits for the peer. Several threads may answer parts of one
+ * request. Return: 0 or -EINVAL.
  */
-int popcorn_answer_pages(struct popcorn_msg *msg, struct popcorn_frame **f,
-			 struct popcorn_done **d)
+int popcorn_answer_some(struct popcorn_msg *msg, u32 first, u32 n, struct popcorn_frame **f,
+			struct popcorn_done **d)
 {
 	struct popcorn_done *late = NULL;
 	struct popcorn_link *l = msg->link;
 	u8 class = msg->class;
 	struct pt_lane *la = &l->pt.lane[class];
-	u32 i, n = msg->pages;
+	bool over;
 	u16 slot;
+	u32 i;
 
-	if (!msg->request || !n)
+	if (!msg->request || !n || first >= msg->pages || n > msg->pages - first)
 		return -EINVAL;
 	spin_lock_bh(&l->lock);
 	for (i = 0; i < n; i++) {
-		struct pt_ans *a = ans_get(msg, i, &slot);
+		struct pt_ans *a = ans_get(msg, first + i, &slot);
 
 		if (a && f[i]) {
 			l->lane[class].ans[slot].done = d[i];
@@ -441,7 +445,10 @@ int popcorn_answer_pages(struct popcorn_msg *msg, struct popcorn_frame **f,
 			late = d[i];
 		}
 	}
-	msg_release(msg);
+	msg->left -= n;
+	over = !msg->left;
+	if (over)
+		msg_release(msg);
 	popcorn_link_unlock(l, true);
 	while (late) {
 		struct popcorn_done *next = late->next;
@@ -449,8 +456,24 @@ int popcorn_answer_pages(struct popcorn_msg *msg, struct popcorn_frame **f,
 		late->fn(late);
 		late = next;
 	}
-	popcorn_node_put(l->node);
+	if (over)
+		popcorn_node_put(l->node);
 	return 0;
+}
+EXPORT_SYMBOL_GPL(popcorn_answer_some);
+
+/**
+ * popcorn_answer_pages - answer a request for several pages
+ * @msg: as popcorn_answer_some(), of which nothing has been answered yet
+ * @f:   msg->pages pages
+ * @d:   as many
+ *
+ * Process context; never waits for the peer. Return: 0 or -EINVAL.
+ */
+int popcorn_answer_pages(struct popcorn_msg *msg, struct popcorn_frame **f,
+			 struct popcorn_done **d)
+{
+	return popcorn_answer_some(msg, 0, msg->pages, f, d);
 }
 EXPORT_SYMBOL_GPL(popcorn_answer_pages);
 

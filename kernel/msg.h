@@ -38,7 +38,7 @@ struct popcorn_rxbuf;
  * @request: an answer is wanted: end with popcorn_answer*(); else with
  *           popcorn_msg_done()
  * @pages:   pages that the request wants: with one, popcorn_answer_page() may
- *           be used, with several only popcorn_answer_pages()
+ *           be used, with several only popcorn_answer_pages(), or _some() in parts
  * @len:     payload bytes
  * @max:     longest answer, bytes
  * @data:    payload, 8-byte aligned; only its first PW_PAYLOAD bytes if it is
@@ -63,6 +63,7 @@ struct popcorn_msg {
 	struct popcorn_msg *next;
 	u16 frames;
 	u16 skip;
+	u16 left;
 	u16 slot;
 	u16 gen;
 	u32 life;
@@ -102,6 +103,8 @@ struct popcorn_done {
 int popcorn_answer_page(struct popcorn_msg *msg, struct popcorn_frame *f, struct popcorn_done *d);
 int popcorn_answer_pages(struct popcorn_msg *msg, struct popcorn_frame **f,
 			 struct popcorn_done **d);
+int popcorn_answer_some(struct popcorn_msg *msg, u32 first, u32 n, struct popcorn_frame **f,
+			struct popcorn_done **d);
 
 #define POPCORN_NOWAIT	1	/* -EAGAIN instead of waiting for a free entry */
 
