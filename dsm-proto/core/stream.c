@@ -87,6 +87,34 @@ u32 pd_stream_fault(struct pd_stream *s, u32 page, u32 pages, u32 *first)
 	return fetch(r, page, pages, first);
 }
 
+/* The run that goes on at @page, and has fetched ahead. */
+static const struct pd_run *goes_on_at(const struct pd_stream *s, u32 page)
+{
+	const struct pd_run *r;
+
+	for (r = s->run; r < s->run + PD_STREAMS; r++)
+		if (r->win && ahead(r, r->last, page) >= 0 && ahead(r, r->last, page) <= 1 &&
+		    ahead(r, page, r->edge) >= 0)
+			return r;
+	return NULL;
+}
+
+u32 pd_stream_around(const struct pd_stream *s, u32 page, bool *down)
+{
+	const struct pd_run *r = goes_on_at(s, page);
+
+	*down = r && r->down;
+	return r ? ahead(r, page, r->edge) : 0;
+}
+
+void pd_stream_used(struct pd_stream *s, u32 page, u32 n)
+{
+	const struct pd_run *r = goes_on_at(s, page);
+
+	if (r && n)
+		s->run[r - s->run].last = r->down ? page - (n - 1) : page + (n - 1);
+}
+
 void pd_stream_unused(struct pd_stream *s, u32 page)
 {
 	struct pd_run *r;

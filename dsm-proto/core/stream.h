@@ -45,6 +45,21 @@ struct pd_stream {
  */
 u32 pd_stream_fault(struct pd_stream *s, u32 page, u32 pages, u32 *first);
 
+/**
+ * pd_stream_around - which pages may be mapped together with the one of a fault
+ * @page: the fault's, which is here
+ * @down: set: they are below it, else above
+ *
+ * Return: how many pages next to it were fetched ahead, by a run that goes on at @page.
+ */
+u32 pd_stream_around(const struct pd_stream *s, u32 page, bool *down);
+
+/*
+ * @n pages from @page on, in its run's direction, are used by a fault at @page, and so is the
+ * one behind them: pd_stream_fault() is called for that.
+ */
+void pd_stream_used(struct pd_stream *s, u32 page, u32 n);
+
 /* @page was fetched ahead, and taken away before it was used: look less far ahead. */
 void pd_stream_unused(struct pd_stream *s, u32 page);
 

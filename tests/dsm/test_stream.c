@@ -49,6 +49,46 @@ static void each_page_once(int from, int to, int step)
 	CHECK(most >= PD_STREAM_MAX / 2);
 }
 
+/* Faults map up to 15 more pages with theirs. */
+static void each_page_once_around(int from, int to, int step)
+{
+	u32 missed = 0, faults = 0, n;
+	bool down;
+	int i, k;
+
+	for (i = from; i != to; i += step) {
+		CHECK(here[i] <= 1);
+		missed += !here[i];
+		faults++;
+		n = here[i] ? pd_stream_around(&s, i, &down) : 0;
+		if (n > 15)
+			n = 15;
+		CHECK(!n || down == (step < 0));
+		for (k = 1; k <= (int)n; k++)
+			CHECK_EQ(here[i + k * step], 1);
+		pd_stream_used(&s, i, n);
+		i += step * (int)n;
+		fault(i);
+	}
+	CHECK_EQ(missed, 2);
+	CHECK(faults <= PAGES / 10);
+	CHECK(most >= PD_STREAM_MAX / 2);
+}
+
+static void around(void)
+{
+	bool down;
+
+	fresh();
+	each_page_once_around(0, PAGES, 1);
+	fresh();
+	each_page_once_around(PAGES - 1, -1, -1);
+	/* Nothing is mapped around a page that no run goes on at. */
+	CHECK_EQ(pd_stream_around(&s, 500, &down), 0);
+	pd_stream_used(&s, 500, 7);
+	CHECK_EQ(fault(507), 0);
+}
+
 static void forward(void)
 {
 	u32 first;
@@ -150,7 +190,7 @@ static void the_counter_wraps(void)
 }
 
 static const struct tap_test tests[] = {
-	TEST(forward), TEST(backward), TEST(some_at_a_time), TEST(not_at_random),
+	TEST(forward), TEST(around), TEST(backward), TEST(some_at_a_time), TEST(not_at_random),
 	TEST(the_window_grows_and_shrinks), TEST(at_the_ends), TEST(the_counter_wraps),
 };
 
