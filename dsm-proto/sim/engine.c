@@ -199,14 +199,39 @@ void eng_map(struct region *rg, u16 node, u32 page, bool write)
 	pd_mapped(&g->p, rg->s->now);
 }
 
-void eng_ahead(struct region *rg, u16 node, u32 page)
+static void batch_send(struct region *rg, struct msg *m)
 {
-	struct pd_acts acts;
+	if (m->pages)
+		send(rg, *m);
+	m->pages = 0;
+}
 
-	if (node == rg->home)
-		first(rg, page);
-	NODE_CALL(rg, node, page, C_AHEAD, pd_ahead(c, &g->p, &acts));
-	act_all(rg, node, page, &acts);
+/* @n pages from @page on, with as few messages as that can be. */
+void eng_ahead(struct region *rg, u16 node, u32 page, u32 n)
+{
+	struct msg m = { .pages = 0 };
+	struct pd_acts acts;
+	u32 i, base = 0;
+
+	for (i = 0; i < n; i++) {
+		u32 least = pg_of(rg, node, page + i)->p.req + 1 - i;
+
+		base = !i || (s32)(least - base) > 0 ? least : base;
+	}
+	for (i = 0; i < n; i++, page++) {
+		if (node == rg->home)
+			first(rg, page);
+		else
+			rg->s->batch = &m;
+		if (pd_number(&pg_of(rg, node, page)->p, base + i)) {
+			NODE_CALL(rg, node, page, C_AHEAD, pd_ahead(c, &g->p, &acts));
+			act_all(rg, node, page, &acts);
+		}
+		rg->s->batch = NULL;
+		if (m.pages && m.page + m.pages != page + 1)
+			batch_send(rg, &m);
+	}
+	batch_send(rg, &m);
 }
 
 void eng_drop(struct region *rg, u16 node, u32 page)
@@ -316,7 +341,14 @@ static void act(struct region *rg, u16 node, u32 page, const struct pd_act *a, u
 		g->rframe = true;
 		s->faults++;
 		m.type = M_ASK;
-		send(rg, m);
+		if (s->batch && s->batch->pages) {
+			s->batch->pages++;
+		} else if (s->batch) {
+			m.pages = 1;
+			*s->batch = m;
+		} else {
+			send(rg, m);
+		}
 		break;
 	case PD_SEND_FWD:
 		if (pp->fwd)
@@ -573,6 +605,8 @@ void eng_deliver(struct region *rg, const struct msg *m)
 	struct sim *s = rg->s;
 	struct pd_acts acts;
 	struct pd_txn *x;
+	struct msg one;
+	u32 i;
 
 	if (!alive(rg, m->to))
 		return;
@@ -586,7 +620,9 @@ void eng_deliver(struct region *rg, const struct msg *m)
 		  m->status);
 	switch (m->type) {
 	case M_ASK:
-		asked(rg, m);
+		one = *m;
+		for (i = 0; i < (m->pages ? m->pages : 1); i++, one.page++, one.req++)
+			asked(rg, &one);
 		break;
 	case M_ANSWER:
 		granted(rg, m->to, m->page, m->req, m->status, m->data, m->val);
@@ -624,7 +660,7 @@ void eng_deliver(struct region *rg, const struct msg *m)
 		settle(rg, m->to, m->page);
 		break;
 	case M_PUT:
-		eng_ahead(rg, rg->home, m->page);
+		eng_ahead(rg, rg->home, m->page, 1);
 		break;
 	}
 }
@@ -658,6 +694,6 @@ void eng_notice(struct region *rg, u16 node, u16 dead)
 		act_all(rg, node, p, &acts);
 		ended(rg, x);
 		if (!pp->now && pp->dir.flags & PD_D_DOUBT && one_in(rg->s, 2))
-			eng_ahead(rg, node, p);
+			eng_ahead(rg, node, p, 1);
 	}
 }

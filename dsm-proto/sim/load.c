@@ -103,8 +103,10 @@ static bool choose(struct thread *t)
 		t->op = OP_SCAN;
 scan:
 	t->start = ++s->stamp;
-	for (i = 1; t->op == OP_SCAN && i <= 4 && t->page + i < t->rg->pages; i++)
-		eng_ahead(t->rg, t->node, t->page + i);
+	for (i = 0; t->op == OP_SCAN && i < 4 && t->page + 1 + i < t->rg->pages; i++)
+		;
+	if (t->op == OP_SCAN)
+		eng_ahead(t->rg, t->node, t->page + 1, i);
 	return true;
 }
 

@@ -76,6 +76,7 @@ struct msg {
 	u16 node;		/* whose request it is about */
 	u32 page;
 	u32 req;
+	u32 pages;		/* ASK: so many, from @page and @req on; 0: one */
 	s32 status;
 	u64 val;
 	struct msg *next;	/* to the own node, not yet carried out */
@@ -175,6 +176,7 @@ struct sim {
 	u64 patience_ns;
 	bool deep;		/* messages to the own node are carried out at once */
 	struct msg *own, **own_end;
+	struct msg *batch;	/* what is asked for goes in this message */
 	struct region *own_rg;
 	u64 steps, msgs, faults, deferred, ops, lost, deaths;
 	u32 work[PD_NODES];	/* fair: of each node, when the first was done */
@@ -209,7 +211,7 @@ void eng_unpin(struct region *rg, u16 node, u32 page);
 void eng_notice(struct region *rg, u16 node, u16 dead);
 int eng_fault(struct region *rg, u16 node, u32 page, bool write);
 void eng_map(struct region *rg, u16 node, u32 page, bool write);
-void eng_ahead(struct region *rg, u16 node, u32 page);
+void eng_ahead(struct region *rg, u16 node, u32 page, u32 n);
 void eng_drop(struct region *rg, u16 node, u32 page);
 void eng_own(struct sim *s);
 
