@@ -51,6 +51,8 @@
 #define DSM_RETRY_NS	50000		/* until a page that somebody uses is tried again */
 #define DSM_RETRY_MAX_NS 4000000
 #define DSM_DONE_NS	50000		/* that DONE waits for an ASK to go with, at most */
+#define DSM_BATCH_NS	1000000		/* for the rest of its batch, too */
+#define DSM_AROUND	15		/* pages mapped with that of a fault, at most */
 #define DSM_DONES	16		/* in one message, at most */
 
 /* Completions that .fast deals with. */
@@ -75,10 +77,13 @@ struct dsm_send {
 	struct popcorn_frame *f;
 };
 
+struct dsm_reqs;
+struct dsm_txns;
+
 /**
  * struct dsm_req - this node's request for a page
  * @a:      the ASK, with the frame that it names
- * @spare:  frame for data that come from a third node
+ * @batch:  memory that it is a part of, or NULL
  * @txn:    at the home: the transaction that it becomes
  * @ref:    who waits, the page, the message, the DONE
  * @r:      region, counted
@@ -92,7 +97,7 @@ struct dsm_send {
  */
 struct dsm_req {
 	struct popcorn_async a;
-	struct popcorn_frame *spare;
+	struct dsm_reqs *batch;
 	struct dsm_txn *txn;
 	refcount_t ref;
 	struct dsm_region *r;
@@ -104,6 +109,18 @@ struct dsm_req {
 	int status;
 	wait_queue_head_t wait;
 	struct dsm_req *next;
+};
+
+/**
+ * struct dsm_reqs - requests for consecutive pages, in one message
+ * @ref:  each request is one
+ * @left: not answered yet
+ * @req:  they
+ */
+struct dsm_reqs {
+	refcount_t ref;
+	atomic_t left;
+	struct dsm_req req[];
 };
 
 /**
@@ -131,6 +148,8 @@ struct dsm_op {
  * @send:     the page that answers it
  * @msg:      the ASK; NULL: answered, or the home's own. Taken by xchg(), as its answer
  *            may meet its requester's death
+ * @at:       which of the pages that @msg asks for
+ * @batch:    memory that it is a part of, or NULL
  * @ref:      the core, messages under way
  * @r:        region, counted
  * @index:    page
@@ -146,9 +165,11 @@ struct dsm_txn {
 	struct pd_txn x;
 	struct dsm_send send;
 	struct popcorn_msg *msg;
+	struct dsm_txns *batch;
 	refcount_t ref;
 	struct dsm_region *r;
 	u32 index;
+	u8 at;
 	struct popcorn_async fwd;
 	struct dsm_item item;
 	u16 fwd_to;
@@ -156,6 +177,24 @@ struct dsm_txn {
 	bool fwd_due;
 	bool nodata_due;
 	u64 inv_due;
+};
+
+/* Transactions of one message; each is a reference. */
+struct dsm_txns {
+	refcount_t ref;
+	struct dsm_txn txn[];
+};
+
+/**
+ * struct dsm_answers - what becomes of the pages of a message, to be said at once
+ * @n: so many of them so far, without a gap
+ * @f: pages; NULL: not to be had now
+ * @d: who is told
+ */
+struct dsm_answers {
+	u32 n;
+	struct popcorn_frame *f[PD_BATCH];
+	struct popcorn_done *d[PD_BATCH];
 };
 
 /* An INV under way. */
@@ -319,6 +358,7 @@ struct dsm_run {
 	struct dsm_dir *dir;
 	u32 index;
 	u32 head, tail;
+	struct dsm_answers *answers;	/* the page goes out with others; or NULL */
 	struct pd_acts out;
 	struct dsm_act act[DSM_RUN_ACTS];
 };
@@ -415,16 +455,24 @@ int dsm_mmap(struct file *file, struct vm_area_struct *vma);
 bool dsm_take_away(struct dsm_region *r, struct dsm_page *pg, u32 index);
 int dsm_ahead(struct dsm_region *r, u32 index, bool wait);
 
+/* ------------------------------------------------------------ dsm_batch.c */
+
+int dsm_ahead_pages(struct dsm_region *r, u32 first, u32 n, bool wait);
+void dsm_batch_msg(struct dsm_region *r, struct popcorn_msg *msg, u32 first, bool may_sleep);
+
 /* -------------------------------------------------------------- dsm_act.c */
 
 int dsm_act_init(void);
 void dsm_act_exit(void);
 void dsm_txn_put(struct dsm_txn *t);
-struct dsm_txn *dsm_txn_new(struct dsm_region *r, u32 index, gfp_t gfp);
+struct dsm_txn *dsm_txn_new(struct dsm_region *r, u32 index, struct popcorn_msg *msg, gfp_t gfp);
 void dsm_op_free(struct dsm_op *op);
 struct dsm_op *dsm_op_new(struct dsm_region *r, u32 index, struct popcorn_msg *msg);
 void dsm_req_put(struct dsm_req *req);
 struct dsm_req *dsm_req_new(struct dsm_region *r, u32 index);
+bool dsm_req_init(struct dsm_req *req, struct dsm_region *r, u32 index);
+void dsm_txn_init(struct dsm_txn *t, struct dsm_region *r, u32 index, struct popcorn_msg *msg);
+void dsm_txn_answer(struct dsm_txn *t, int status);
 void dsm_inv_free(struct dsm_inv *inv);
 void dsm_frame_set(struct dsm_region *r, struct dsm_page *pg, u32 index, struct popcorn_frame *f,
 		   u16 from);
@@ -468,6 +516,8 @@ void dsm_sync_close(struct dsm_region *r, struct file *file);
 int dsm_msg_init(void);
 void dsm_msg_exit(void);
 void dsm_ask_done(struct popcorn_done *d);
+int dsm_ask_send(struct dsm_region *r, struct dsm_req *req, u32 n, unsigned int flags);
+void dsm_ask_over(struct dsm_req *req, int status);
 void dsm_req_send(struct dsm_req *req, unsigned int flags);
 void dsm_req_cancel(struct dsm_req *req);
 void dsm_home_dead(struct dsm_region *r, u16 node);

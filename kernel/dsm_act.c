@@ -23,11 +23,34 @@ void dsm_txn_put(struct dsm_txn *t)
 
 	if (!refcount_dec_and_test(&t->ref))
 		return;
-	mempool_free(t, txn_pool);
+	if (!t->batch)
+		mempool_free(t, txn_pool);
+	else if (refcount_dec_and_test(&t->batch->ref))
+		kfree(t->batch);
 	dsm_region_put(r);
 }
 
-struct dsm_txn *dsm_txn_new(struct dsm_region *r, u32 index, gfp_t gfp)
+/* A transaction of zeroes; @msg: the ASK, or NULL. */
+void dsm_txn_init(struct dsm_txn *t, struct dsm_region *r, u32 index, struct popcorn_msg *msg)
+{
+	refcount_set(&t->ref, 1);
+	t->r = r;
+	t->index = index;
+	t->x.cookie = t;
+	t->item.kind = DSM_ITEM_FWD;
+	if (msg) {
+		const struct pd_msg *m = msg->data;
+
+		t->msg = msg;
+		t->at = index - le32_to_cpu(m->page);
+		t->x.node = msg->from;
+		t->x.req = le32_to_cpu(m->req) + t->at;
+		t->x.flags = m->flags & (PD_F_WRITE | PD_F_HOLDS | PD_F_IDLE);
+	}
+	dsm_region_get(r);
+}
+
+struct dsm_txn *dsm_txn_new(struct dsm_region *r, u32 index, struct popcorn_msg *msg, gfp_t gfp)
 {
 	struct dsm_txn *t;
 
@@ -36,13 +59,23 @@ struct dsm_txn *dsm_txn_new(struct dsm_region *r, u32 index, gfp_t gfp)
 	if (!t)
 		return NULL;
 	memset(t, 0, sizeof(*t));
-	refcount_set(&t->ref, 1);
-	t->r = r;
-	t->index = index;
-	t->x.cookie = t;
-	t->item.kind = DSM_ITEM_FWD;
-	dsm_region_get(r);
+	dsm_txn_init(t, r, index, msg);
 	return t;
+}
+
+/* Its ASK, if there is one that hasn't been answered, is answered by a status. */
+void dsm_txn_answer(struct dsm_txn *t, int status)
+{
+	struct popcorn_frame *none = NULL;
+	struct popcorn_done *nobody = NULL;
+	struct popcorn_msg *msg = xchg(&t->msg, NULL);
+
+	if (!msg)
+		return;
+	if (msg->pages > 1)
+		popcorn_answer_some(msg, t->at, 1, &none, &nobody);
+	else
+		popcorn_answer(msg, status, NULL, 0);
 }
 
 static struct dsm_txn *txn_of(struct pd_txn *x)
@@ -79,11 +112,34 @@ void dsm_req_put(struct dsm_req *req)
 	if (!refcount_dec_and_test(&req->ref))
 		return;
 	popcorn_frame_free(req->a.frame);
-	popcorn_frame_free(req->spare);
 	if (req->txn)
 		dsm_txn_put(req->txn);
-	kfree(req);
+	if (!req->batch)
+		kfree(req);
+	else if (refcount_dec_and_test(&req->batch->ref))
+		kfree(req->batch);
 	dsm_region_put(r);
+}
+
+/**
+ * dsm_req_init - begin to use a request
+ * @req:   zeroes
+ * @r:     region
+ * @index: page
+ *
+ * Process context. Return: it has a frame; false: it hasn't, as there was no memory.
+ * dsm_req_put() in any case.
+ */
+bool dsm_req_init(struct dsm_req *req, struct dsm_region *r, u32 index)
+{
+	refcount_set(&req->ref, 1);
+	init_waitqueue_head(&req->wait);
+	req->r = r;
+	req->index = index;
+	req->a.done.fn = dsm_ask_done;
+	dsm_region_get(r);
+	req->a.frame = dsm_frame_alloc(r, GFP_KERNEL);
+	return req->a.frame;
 }
 
 /**
@@ -96,20 +152,16 @@ void dsm_req_put(struct dsm_req *req)
 struct dsm_req *dsm_req_new(struct dsm_region *r, u32 index)
 {
 	struct dsm_req *req = kzalloc(sizeof(*req), GFP_KERNEL | __GFP_NOWARN | __GFP_NORETRY);
+	bool ok;
 
 	if (!req)
 		return NULL;
-	refcount_set(&req->ref, 1);
-	init_waitqueue_head(&req->wait);
-	req->r = r;
-	req->index = index;
-	req->a.done.fn = dsm_ask_done;
-	dsm_region_get(r);
-	req->a.frame = dsm_frame_alloc(r, GFP_KERNEL);
-	req->spare = req->a.frame ? dsm_frame_alloc(r, GFP_KERNEL) : NULL;
-	if (req->spare && dsm_home(r))
-		req->txn = dsm_txn_new(r, index, GFP_KERNEL | __GFP_NOWARN | __GFP_NORETRY);
-	if (!req->spare || (dsm_home(r) && !req->txn)) {
+	ok = dsm_req_init(req, r, index);
+	if (ok && dsm_home(r)) {
+		req->txn = dsm_txn_new(r, index, NULL, GFP_KERNEL | __GFP_NOWARN | __GFP_NORETRY);
+		ok = req->txn;
+	}
+	if (!ok) {
 		dsm_req_put(req);
 		return NULL;
 	}
@@ -299,6 +351,7 @@ void dsm_run_begin(struct dsm_run *run, struct dsm_region *r, struct dsm_page *p
 	run->dir = dsm_dir(r, index);
 	run->index = index;
 	run->head = run->tail = 0;
+	run->answers = NULL;
 	run->out.n = 0;
 }
 
@@ -424,12 +477,9 @@ void dsm_ended(struct pd_txn *x)
 {
 	while (x) {
 		struct dsm_txn *t = txn_of(x);
-		struct popcorn_msg *msg;
 
 		x = x->next;
-		msg = xchg(&t->msg, NULL);
-		if (msg)
-			popcorn_answer(msg, -EHOSTDOWN, NULL, 0);
+		dsm_txn_answer(t, -EHOSTDOWN);
 		dsm_txn_put(t);
 	}
 }
@@ -564,11 +614,8 @@ static bool fwd_begin(struct dsm_run *run, struct dsm_txn *t)
 		begun = true;
 		req = run->pg->req;
 		if (t->x.node == r->cfg.home) {
-			if (req) {
+			if (req)
 				swap(t->fwd.frame, req->a.frame);
-				if (!t->fwd.frame)
-					swap(t->fwd.frame, req->spare);
-			}
 			if (!t->fwd.frame)
 				t->fwd.frame = dsm_frame_alloc(r, DSM_NOWAIT);
 			begun = t->fwd.frame;
@@ -702,15 +749,23 @@ static void act_data(struct dsm_run *run, struct dsm_act *e)
 {
 	if (dsm_home(run->r)) {
 		struct dsm_txn *t = e->p;
+		struct popcorn_done *d = &t->send.d;
 		struct popcorn_msg *msg = xchg(&t->msg, NULL);
+		struct dsm_answers *all = run->answers;
 
 		t->send.r = run->r;
 		t->send.index = run->index;
-		t->send.d.fn = txn_sent;
-		if (!msg || popcorn_answer_page(msg, t->send.f, &t->send.d)) {
-			if (msg)
-				popcorn_answer(msg, -EINVAL, NULL, 0);
-			txn_sent(&t->send.d);
+		d->fn = txn_sent;
+		if (!msg) {
+			txn_sent(d);
+		} else if (all) {
+			all->f[all->n] = t->send.f;
+			all->d[all->n++] = d;
+		} else if (msg->pages > 1) {
+			popcorn_answer_some(msg, t->at, 1, &t->send.f, &d);
+		} else if (popcorn_answer_page(msg, t->send.f, d)) {
+			popcorn_answer(msg, -EINVAL, NULL, 0);
+			txn_sent(d);
 		}
 	} else {
 		struct dsm_op *op = e->p;
@@ -762,10 +817,7 @@ static void act_grant(struct dsm_run *run, struct dsm_act *e)
 		dsm_take(run, 0);
 		spin_unlock_bh(dsm_lock(r, run->index));
 	} else {
-		struct popcorn_msg *msg = xchg(&t->msg, NULL);
-
-		if (msg)
-			popcorn_answer(msg, e->a.status ?: -EXDEV, NULL, 0);
+		dsm_txn_answer(t, e->a.status ?: -EXDEV);
 	}
 	dsm_txn_put(t);
 }
@@ -800,6 +852,7 @@ static void act_done(struct dsm_run *run, struct dsm_act *e)
 {
 	struct dsm_req *req = e->p;
 	struct dsm_region *r = run->r;
+	bool last;
 
 	if (e->a.to == r->cfg.self) {
 		dsm_run_done(run, r->cfg.self, e->a.req, e->a.flags);
@@ -807,12 +860,15 @@ static void act_done(struct dsm_run *run, struct dsm_act *e)
 		return;
 	}
 	req->flags = e->a.flags;
+	/* Those of a batch go together. */
+	last = !req->batch || !atomic_read(&req->batch->left);
 	spin_lock_bh(&r->lock);
 	req->next = r->dones; /* the reference with it */
 	r->dones = req;
 	spin_unlock_bh(&r->lock);
-	if (!req->next)
-		dsm_due(r, dsm_now() + min_t(u64, r->cfg.hold_ns / 2, DSM_DONE_NS));
+	if (!req->next || last)
+		dsm_due(r, dsm_now() + (last ? min_t(u64, r->cfg.hold_ns / 2, DSM_DONE_NS) :
+					DSM_BATCH_NS));
 }
 
 static void act_wake(struct dsm_run *run, struct dsm_req *req)

@@ -203,22 +203,15 @@ int dsm_ahead(struct dsm_region *r, u32 index, bool wait)
 	return e;
 }
 
-/* A thread faults to read: what is it going to read next? */
-static void read_ahead(struct dsm_region *r, u32 index)
-{
-	u32 first, n, i;
-
-	if (dsm_home(r) || r->advice == POPCORN_ADVISE_RANDOM)
-		return;
-	spin_lock_bh(&r->lock);
-	n = pd_stream_fault(&r->stream, index, r->pages, &first);
-	spin_unlock_bh(&r->lock);
-	for (i = 0; i < n; i++)
-		if (dsm_ahead(r, first + i, false))
-			break;
-}
-
 /* ---------------------------------------------------------------- mapping */
+
+/* It is mapped as soon as its lock is let go. Locked. */
+static void mapped(struct dsm_region *r, struct dsm_page *pg)
+{
+	if (!pg->p.since && !dsm_home(r))
+		atomic64_inc(&r->stat.ahead_used);
+	pd_mapped(&pg->p, dsm_now());
+}
 
 /*
  * The page if it may be mapped now, locked and counted. NULL: @e says: 0: not here;
@@ -260,11 +253,76 @@ static struct page *page_lock_mappable(struct dsm_region *r, struct dsm_page *pg
 	}
 	if (write)
 		pg->want_write = false;
-	if (!pg->p.since && !dsm_home(r))
-		atomic64_inc(&r->stat.ahead_used);
-	pd_mapped(&pg->p, dsm_now());
+	mapped(r, pg);
 	spin_unlock_bh(lock);
 	return page;
+}
+
+/* A page that may be mapped to read now and isn't yet, locked; or NULL. Waits for nobody. */
+static struct page *page_trylock_mappable(struct dsm_region *r, u32 index)
+{
+	struct dsm_page *pg = dsm_page(r, index);
+	struct page *page = NULL;
+
+	if (!pg)
+		return NULL;
+	spin_lock_bh(dsm_lock(r, index));
+	if (usable(r, pg, false) && !folio_mapped(page_folio(pg->frame->page)) &&
+	    trylock_page(pg->frame->page)) {
+		page = pg->frame->page;
+		mapped(r, pg);
+	}
+	spin_unlock_bh(dsm_lock(r, index));
+	return page;
+}
+
+/* Map up to @n pages below or above that of a fault, to read. Return: how many next to it. */
+static u32 map_around(struct dsm_region *r, struct vm_fault *vmf, u32 n, bool down)
+{
+	struct vm_area_struct *vma = vmf->vma;
+	u32 first = vma->vm_pgoff, last = first + vma_pages(vma) - 1, index = vmf->pgoff, got, i;
+	unsigned long addr = vmf->address & PAGE_MASK, left;
+	struct page *page[DSM_AROUND];
+	int e;
+
+	n = min3(n, (u32)DSM_AROUND, down ? index - first : last - index);
+	for (got = 0; got < n; got++) {
+		page[got] = page_trylock_mappable(r, down ? index - 1 - got : index + 1 + got);
+		if (!page[got])
+			break;
+	}
+	if (!got)
+		return 0;
+	for (i = 0; down && i < got / 2; i++)
+		swap(page[i], page[got - 1 - i]);
+	left = got;
+	e = vm_insert_pages(vma, down ? addr - got * PAGE_SIZE : addr + PAGE_SIZE, page, &left);
+	for (i = 0; i < got; i++)
+		unlock_page(page[i]);
+	return e && down ? 0 : got - left;
+}
+
+/* A thread faults to read: what is it going to read next? */
+static void read_ahead(struct dsm_region *r, struct vm_fault *vmf, bool here)
+{
+	u32 first, n = 0, index = vmf->pgoff;
+	bool down;
+
+	if (dsm_home(r) || r->advice == POPCORN_ADVISE_RANDOM)
+		return;
+	if (here) {
+		spin_lock_bh(&r->lock);
+		n = pd_stream_around(&r->stream, index, &down);
+		spin_unlock_bh(&r->lock);
+		if (n)
+			n = map_around(r, vmf, n, down);
+	}
+	spin_lock_bh(&r->lock);
+	pd_stream_used(&r->stream, index, n);
+	n = pd_stream_fault(&r->stream, n && down ? index - n : index + n, r->pages, &first);
+	spin_unlock_bh(&r->lock);
+	if (n)
+		dsm_ahead_pages(r, first, n, false);
 }
 
 static vm_fault_t bus(struct dsm_region *r, struct vm_fault *vmf, int e)
@@ -304,7 +362,7 @@ static vm_fault_t dsm_fault(struct vm_fault *vmf)
 			return bus(r, vmf, e);
 	}
 	if (!write && READ_ONCE(pg->p.state) != PD_I)
-		read_ahead(r, vmf->pgoff);
+		read_ahead(r, vmf, true);
 	for (;;) {
 		vmf->page = page_lock_mappable(r, pg, vmf->pgoff, write, &e);
 		if (vmf->page) {
@@ -323,7 +381,7 @@ static vm_fault_t dsm_fault(struct vm_fault *vmf)
 		if (e && e != -EINPROGRESS)
 			return bus(r, vmf, e);
 		if (!write && e && !waited && !full)
-			read_ahead(r, vmf->pgoff);
+			read_ahead(r, vmf, false);
 		waited = true;
 		if (!e)
 			continue;
@@ -422,7 +480,8 @@ int dsm_mmap(struct file *file, struct vm_area_struct *vma)
 		return -EINVAL;
 	if (vma->vm_pgoff > r->pages || vma_pages(vma) > r->pages - vma->vm_pgoff)
 		return -ENXIO;
-	vm_flags_set(vma, VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP);
+	/* Mixed: for vm_insert_pages(). Pages are found in page tables as before. */
+	vm_flags_set(vma, VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP | VM_MIXEDMAP);
 	vma->vm_ops = &vm_ops;
 	return 0;
 }

@@ -11,7 +11,7 @@
 /* ------------------------------------------------------------- a requester */
 
 /* The ASK has ended: @status as its answer; the frame holds the page if that is 0. */
-static void ask_over(struct dsm_req *req, int status)
+void dsm_ask_over(struct dsm_req *req, int status)
 {
 	struct dsm_region *r = req->r;
 	struct popcorn_frame *f = NULL;
@@ -25,6 +25,8 @@ static void ask_over(struct dsm_req *req, int status)
 	}
 	if (status == -EXDEV)
 		status = 0;
+	if (req->batch)
+		atomic_dec(&req->batch->left);
 	dsm_run_begin(&run, r, dsm_page(r, req->index), req->index);
 	spin_lock_bh(dsm_lock(r, req->index));
 	req->status = status;
@@ -50,24 +52,39 @@ void dsm_ask_done(struct popcorn_done *d)
 {
 	struct dsm_req *req = container_of(d, struct dsm_req, a.done);
 
-	ask_over(req, d->status);
+	dsm_ask_over(req, d->status);
 }
 
-/* DONE of up to @max requests into @m; these are taken. Return: how many. */
+/* Does @req's DONE fit before what @m says? Most often: that came next, in a batch. */
+static bool done_before(struct pd_msg *m, const struct dsm_req *req)
+{
+	if (m->flags != req->flags || m->pages == PD_BATCH ||
+	    le32_to_cpu(m->page) != req->index + 1 || le32_to_cpu(m->req) != req->req + 1)
+		return false;
+	m->page = cpu_to_le32(req->index);
+	m->req = cpu_to_le32(req->req);
+	m->pages++;
+	return true;
+}
+
+/* DONE of requests, up to @max pd_msg, into @m; these are taken. Return: how many pd_msg. */
 static u32 dones_take(struct dsm_region *r, struct pd_msg *m, u32 max, struct dsm_req **taken)
 {
 	struct dsm_req *req;
-	u32 n;
+	u32 n = 0;
 
 	*taken = NULL;
 	if (!READ_ONCE(r->dones))
 		return 0;
 	spin_lock_bh(&r->lock);
-	for (n = 0; n < max && r->dones; n++) {
-		req = r->dones;
+	while ((req = r->dones)) {
+		if (!n || !done_before(&m[n - 1], req)) {
+			if (n == max)
+				break;
+			dsm_head(r, req->index, req->req, &m[n]);
+			m[n++].flags = req->flags;
+		}
 		r->dones = req->next;
-		dsm_head(r, req->index, req->req, &m[n]);
-		m[n].flags = req->flags;
 		req->next = *taken;
 		*taken = req;
 	}
@@ -110,7 +127,44 @@ static void dones_send(struct dsm_region *r)
 }
 
 /**
- * dsm_req_send - send a node's request, and DONE of earlier ones with it
+ * dsm_ask_send - send ASK, and DONE of earlier requests with it
+ * @r:     region
+ * @req:   requests for consecutive pages, with numbers that count on, in an array; each
+ *         counted for its answer
+ * @n:     how many, 1 to PD_BATCH
+ * @flags: POPCORN_NOWAIT, or 0: wait for room, killable
+ *
+ * Process context. Return: 0, or -errno as popcorn_request_pages(): nothing was sent.
+ */
+int dsm_ask_send(struct dsm_region *r, struct dsm_req *req, u32 n, unsigned int flags)
+{
+	u8 class = req->flags & PD_F_IDLE ? PW_BULK : PW_SYNC;
+	struct pd_msg m[1 + DSM_DONES] DSM_UNINIT;
+	struct popcorn_async *a[PD_BATCH] DSM_UNINIT;
+	struct dsm_req *dones;
+	u32 i, len;
+	int e;
+
+	dsm_head(r, req->index, req->req, m);
+	m->flags = req->flags;
+	m->pages = n;
+	len = (1 + dones_take(r, m + 1, DSM_DONES, &dones)) * sizeof(*m);
+	if (n == 1) {
+		e = popcorn_request_async(r->node, r->cfg.home, class, PD_T_ASK, m, len, NULL, 0,
+					  DSM_FOREVER_MS, flags, &req->a);
+	} else {
+		for (i = 0; i < n; i++)
+			a[i] = &req[i].a;
+		e = popcorn_request_pages(r->node, r->cfg.home, class, PD_T_ASK, m, len,
+					  DSM_FOREVER_MS, flags, a, n);
+	}
+	if (dones)
+		dones_taken(r, dones, !e);
+	return e;
+}
+
+/**
+ * dsm_req_send - send a node's request
  * @req:   request
  * @flags: POPCORN_NOWAIT: if there is no room now, @req->unsent says so; 0: wait,
  *         killable
@@ -119,21 +173,10 @@ static void dones_send(struct dsm_region *r)
  */
 void dsm_req_send(struct dsm_req *req, unsigned int flags)
 {
-	struct pd_msg m[1 + DSM_DONES] DSM_UNINIT;
-	struct dsm_region *r = req->r;
-	struct dsm_req *dones;
-	u32 n;
 	int e;
 
-	dsm_head(r, req->index, req->req, m);
-	m->flags = req->flags;
-	n = 1 + dones_take(r, m + 1, DSM_DONES, &dones);
 	refcount_inc(&req->ref);
-	e = popcorn_request_async(r->node, r->cfg.home,
-				  req->flags & PD_F_IDLE ? PW_BULK : PW_SYNC, PD_T_ASK, m,
-				  n * sizeof(*m), NULL, 0, DSM_FOREVER_MS, flags, &req->a);
-	if (dones)
-		dones_taken(r, dones, !e);
+	e = dsm_ask_send(req->r, req, 1, flags);
 	if (!e)
 		return;
 	if (e == -EAGAIN && (flags & POPCORN_NOWAIT)) {
@@ -141,14 +184,14 @@ void dsm_req_send(struct dsm_req *req, unsigned int flags)
 		dsm_req_put(req);
 		return;
 	}
-	ask_over(req, e);
+	dsm_ask_over(req, e);
 }
 
 /* A request that @unsent says couldn't be sent, and that nobody needs, ends. */
 void dsm_req_cancel(struct dsm_req *req)
 {
 	refcount_inc(&req->ref);
-	ask_over(req, -EAGAIN);
+	dsm_ask_over(req, -EAGAIN);
 }
 
 /* --------------------------------------------------------------- messages */
@@ -156,7 +199,6 @@ void dsm_req_cancel(struct dsm_req *req)
 /* ASK, or PUT, at the home. */
 static void ask_msg(struct dsm_region *r, struct popcorn_msg *msg, u32 index, bool may_sleep)
 {
-	const struct pd_msg *m = msg->data;
 	struct popcorn_frame *f = NULL;
 	struct dsm_page *pg;
 	struct dsm_run run DSM_UNINIT;
@@ -188,16 +230,12 @@ static void ask_msg(struct dsm_region *r, struct popcorn_msg *msg, u32 index, bo
 		}
 		clear_page(popcorn_frame_data(f));
 	}
-	t = dsm_txn_new(r, index, DSM_NOWAIT);
+	t = dsm_txn_new(r, index, msg, DSM_NOWAIT);
 	if (!t) {
 		dsm_frame_free(f);
 		dsm_later(r, msg);
 		return;
 	}
-	t->msg = msg;
-	t->x.node = msg->from;
-	t->x.req = le32_to_cpu(m->req);
-	t->x.flags = m->flags & (PD_F_WRITE | PD_F_HOLDS | PD_F_IDLE);
 	h = dsm_home_of(&run);
 	e = -ESTALE;
 	spin_lock_bh(dsm_lock(r, index));
@@ -263,28 +301,40 @@ static void page_msg(struct dsm_region *r, struct popcorn_msg *msg, u32 index)
 		dsm_drop(r, index, 1, false);
 }
 
-/* DATA from a third node: copied to the frame that came with the request. */
-static void data_msg(struct dsm_region *r, struct popcorn_msg *msg, u32 index)
+/* The request for @pg that is under way, counted, if it has that number. */
+static struct dsm_req *req_get(struct dsm_region *r, struct dsm_page *pg, u32 index, u32 number)
+{
+	struct dsm_req *req;
+
+	spin_lock_bh(dsm_lock(r, index));
+	req = pg->req && pg->req->req == number ? pg->req : NULL;
+	if (req)
+		refcount_inc(&req->ref);
+	spin_unlock_bh(dsm_lock(r, index));
+	return req;
+}
+
+/* DATA from a third node: copied. Return: 0, or -ENOMEM: once more, later. */
+static int data_msg(struct dsm_region *r, struct popcorn_msg *msg, u32 index, bool may_sleep)
 {
 	u32 number = le32_to_cpu(((const struct pd_msg *)msg->data)->req);
 	struct dsm_page *pg = dsm_page(r, index);
-	struct popcorn_frame *f = NULL;
-	struct dsm_req *req = NULL;
+	struct popcorn_frame *f;
+	struct dsm_req *req;
 	struct dsm_run run DSM_UNINIT;
 	int e;
 
 	if (!pg || msg->len != sizeof(struct pd_msg) + PAGE_SIZE)
-		return;
-	spin_lock_bh(dsm_lock(r, index));
-	if (pg->req && pg->req->req == number && pg->req->spare) {
-		req = pg->req;
-		f = req->spare;
-		req->spare = NULL;
-		refcount_inc(&req->ref);
+		return 0;
+	req = req_get(r, pg, index, number);
+	if (!req)
+		return 0;
+	/* The limit was looked at when it was asked for. */
+	f = popcorn_frame_alloc(may_sleep ? GFP_KERNEL : DSM_NOWAIT);
+	if (!f) {
+		dsm_req_put(req);
+		return -ENOMEM;
 	}
-	spin_unlock_bh(dsm_lock(r, index));
-	if (!f)
-		return;
 	popcorn_msg_copy(msg, sizeof(struct pd_msg), popcorn_frame_data(f), PAGE_SIZE);
 	flush_dcache_page(f->page);
 	dsm_run_begin(&run, r, pg, index);
@@ -301,6 +351,7 @@ static void data_msg(struct dsm_region *r, struct popcorn_msg *msg, u32 index)
 	dsm_req_put(req);
 	if (!e)
 		dsm_run(&run);
+	return 0;
 }
 
 static void nodata_msg(struct dsm_region *r, struct popcorn_msg *msg, u32 index)
@@ -320,14 +371,16 @@ static void nodata_msg(struct dsm_region *r, struct popcorn_msg *msg, u32 index)
 
 static void done_msg(struct dsm_region *r, u16 from, const struct pd_msg *m)
 {
-	u32 index = le32_to_cpu(m->page);
+	u32 index = le32_to_cpu(m->page), req = le32_to_cpu(m->req), i;
 	struct dsm_run run DSM_UNINIT;
 
-	if (index >= r->pages || !dsm_page(r, index))
-		return;
-	dsm_run_begin(&run, r, dsm_page(r, index), index);
-	dsm_run_done(&run, from, le32_to_cpu(m->req), m->flags);
-	dsm_run(&run);
+	for (i = 0; i < m->pages && index < r->pages; i++, index++) {
+		if (!dsm_page(r, index))
+			continue;
+		dsm_run_begin(&run, r, dsm_page(r, index), index);
+		dsm_run_done(&run, from, req + i, m->flags);
+		dsm_run(&run);
+	}
 }
 
 /* Deal with a message, which is answered or done at some time. */
@@ -339,10 +392,12 @@ static void message(struct dsm_region *r, struct popcorn_msg *msg, bool may_slee
 
 	switch (msg->type) {
 	case PD_T_ASK:
-		if (home)
-			ask_msg(r, msg, index, may_sleep);
-		else
+		if (!home)
 			dsm_refuse(msg, -ESTALE);
+		else if (msg->pages > 1)
+			dsm_batch_msg(r, msg, index, may_sleep);
+		else
+			ask_msg(r, msg, index, may_sleep);
 		return;
 	case PD_T_FWD:
 	case PD_T_FETCH:
@@ -374,14 +429,30 @@ static void message(struct dsm_region *r, struct popcorn_msg *msg, bool may_slee
 		}
 		break;
 	case PD_T_DATA:
-		data_msg(r, msg, index);
-		break;
+		if (!data_msg(r, msg, index, may_sleep))
+			break;
+		if (may_sleep)
+			dsm_later(r, msg);
+		else
+			dsm_to_slow(r, msg);
+		return;
 	case PD_T_NODATA:
 		if (from_home)
 			nodata_msg(r, msg, index);
 		break;
 	}
 	dsm_refuse(msg, -EINVAL);
+}
+
+/* Does it name as many frames as it is for? */
+static bool pages_ok(const struct popcorn_msg *msg)
+{
+	const struct pd_msg *m = msg->data;
+
+	if (msg->type != PD_T_ASK)
+		return msg->pages == (msg->type == PD_T_FETCH);
+	return msg->pages && msg->pages == m->pages &&
+	       (msg->pages == 1 || (msg->pages <= PD_BATCH && m->flags == PD_F_IDLE));
 }
 
 static void handle(struct popcorn_msg *msg)
@@ -394,13 +465,14 @@ static void handle(struct popcorn_msg *msg)
 	u32 max, i;
 
 	if (msg->len < sizeof(*m) || (dones && msg->len > PW_PAYLOAD) || msg->request != request ||
-	    msg->pages != (msg->type == PD_T_ASK || msg->type == PD_T_FETCH)) {
+	    !pages_ok(msg)) {
 		dsm_refuse(msg, -EINVAL);
 		return;
 	}
 	r = dsm_region_find(msg->node, le32_to_cpu(m->region), le32_to_cpu(m->gen));
 	max = msg->type < PD_T_LOCK ? r ? r->pages : 0 : POPCORN_SYNC_MAX;
-	if (!r || r->over || le32_to_cpu(m->page) >= max) {
+	if (!r || r->over || le32_to_cpu(m->page) >= max ||
+	    (msg->pages > 1 && msg->pages > max - le32_to_cpu(m->page))) {
 		dsm_refuse(msg, msg->type == PD_T_INV ? 0 : -ESTALE);
 	} else {
 		for (i = 1; dones && dsm_home(r) && i < msg->len / sizeof(*m); i++)

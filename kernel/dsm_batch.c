@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Shared memory: requests for several pages that go in one message, ahead of need.
+ */
+#include <linux/slab.h>
+
+#include "dsm.h"
+
+#define GFP_AHEAD	(GFP_KERNEL | __GFP_NOWARN | __GFP_NORETRY)
+
+/* ------------------------------------------------------------- a requester */
+
+/* Is the page neither here nor on its way? Not for sure, without its lock. */
+static bool absent(struct dsm_region *r, u32 index)
+{
+	const struct dsm_page *pg = dsm_page(r, index);
+
+	return !pg || (READ_ONCE(pg->p.state) == PD_I && !READ_ONCE(pg->req));
+}
+
+/* The least number from which on none of the pages has had its own. */
+static u32 number(struct dsm_region *r, u32 first, u32 n)
+{
+	u32 base = 0, i;
+
+	for (i = 0; i < n; i++) {
+		u32 least = READ_ONCE(dsm_page(r, first + i)->p.req) + 1 - i;
+
+		if (!i || (s32)(least - base) > 0)
+			base = least;
+	}
+	return base;
+}
+
+/* Begin the request for a page. Return: it is to be sent, and counted for its answer. */
+static bool begin(struct dsm_region *r, struct dsm_req *req, u32 number)
+{
+	struct dsm_page *pg = dsm_page(r, req->index);
+	struct pd_acts out;
+	bool ok;
+
+	out.n = 0;
+	spin_lock_bh(dsm_lock(r, req->index));
+	ok = !r->over && !r->paused && !pg->req && pd_number(&pg->p, number) &&
+	     !pd_ahead(&r->cfg, &pg->p, &out);
+	if (ok) {
+		req->req = out.a[0].req;
+		req->flags = out.a[0].flags;
+		pg->req = req;
+		refcount_inc(&req->ref);
+	}
+	spin_unlock_bh(dsm_lock(r, req->index));
+	return ok;
+}
+
+/* Pages from @first on, @n at most. Return: how many were asked for, or -errno. */
+static int ask(struct dsm_region *r, u32 first, u32 n, bool wait)
+{
+	struct dsm_reqs *all = kzalloc(struct_size(all, req, n), GFP_AHEAD);
+	u32 base = number(r, first, n), i, k;
+	int e = 0;
+
+	if (!all)
+		return -ENOMEM;
+	refcount_set(&all->ref, 1);
+	for (k = 0; k < n; k++) {
+		struct dsm_req *req = &all->req[k];
+
+		req->batch = all;
+		refcount_inc(&all->ref);
+		if (!dsm_req_init(req, r, first + k))
+			e = -ENOMEM;
+		if (e || !begin(r, req, base + k)) {
+			dsm_req_put(req);
+			break;
+		}
+	}
+	atomic_set(&all->left, k);
+	if (k) {
+		atomic64_add(k, &r->stat.ahead);
+		e = dsm_ask_send(r, all->req, k, wait ? 0 : POPCORN_NOWAIT);
+		for (i = 0; e && i < k; i++)
+			dsm_ask_over(&all->req[i], e == -EAGAIN || e == -EINTR ? -EAGAIN : e);
+	}
+	if (refcount_dec_and_test(&all->ref))
+		kfree(all);
+	return e ?: k;
+}
+
+/**
+ * dsm_ahead_pages - fetch pages to read before they are needed
+ * @r:     region
+ * @first: from that page on
+ * @n:     how many; those that are here already, too
+ * @wait:  for room to send, killable; for the pages nobody waits
+ *
+ * Process context. Return: 0: they are here, or come, or aren't to be had now; -EAGAIN: no
+ * room; -EINTR; -ENOMEM.
+ */
+int dsm_ahead_pages(struct dsm_region *r, u32 first, u32 n, bool wait)
+{
+	u32 most = min_t(u32, PD_BATCH, r->node->pt.cfg.slots), run;
+	int e;
+
+	for (; n && !r->over; first += run, n -= run) {
+		for (run = 0; run < min(n, most) && absent(r, first + run); run++)
+			if (!dsm_page_make(r, first + run))
+				return -ENOMEM;
+		if (run < 2 || dsm_home(r)) {
+			run = 1;
+			e = dsm_ahead(r, first, wait);
+		} else {
+			e = ask(r, first, run, wait);
+			run = e > 0 ? e : 1;
+		}
+		if (e < 0)
+			return e;
+	}
+	return 0;
+}
+
+/* ----------------------------------------------------------------- the home */
+
+/* One page of an ASK. Return: its transaction answers it; false: it isn't to be had now. */
+static bool asked(struct dsm_region *r, struct popcorn_msg *msg, u32 index, struct dsm_txns *ts,
+		  struct dsm_answers *all)
+{
+	const struct pd_msg *m = msg->data;
+	struct dsm_txn *t = &ts->txn[index - le32_to_cpu(m->page)];
+	struct dsm_page *pg = dsm_page(r, index);
+	struct popcorn_frame *f = NULL;
+	struct dsm_run run DSM_UNINIT;
+	struct pd_home h;
+	int e = -EAGAIN;
+
+	dsm_run_begin(&run, r, pg, index);
+	run.answers = all;
+	h = dsm_home_of(&run);
+	if (run.dir->d.state == PD_I) {
+		f = dsm_frame_alloc(r, DSM_NOWAIT);
+		if (!f)
+			return false;
+		clear_page(popcorn_frame_data(f));
+	}
+	t->batch = ts;
+	refcount_inc(&ts->ref);
+	dsm_txn_init(t, r, index, msg);
+	spin_lock_bh(dsm_lock(r, index));
+	if (f && !dsm_first(r, pg, run.dir, index, f))
+		f = NULL;
+	if (!r->over && (r->members & (1ull << msg->from))) {
+		e = pd_home_ask(&r->cfg, &h, &t->x, &run.out);
+		dsm_take(&run, 0);
+	}
+	spin_unlock_bh(dsm_lock(r, index));
+	dsm_frame_free(f);
+	if (e) {
+		t->msg = NULL;
+		dsm_txn_put(t);
+		return false;
+	}
+	dsm_run(&run);
+	return true;
+}
+
+/**
+ * dsm_batch_msg - ASK for several pages, at the home
+ * @r:     region
+ * @msg:   the ASK
+ * @first: first page; all of them are the region's
+ * @may_sleep: for memory
+ *
+ * Process context. What can be answered at once goes out together.
+ */
+void dsm_batch_msg(struct dsm_region *r, struct popcorn_msg *msg, u32 first, bool may_sleep)
+{
+	u32 n = msg->pages, i, said = 0;
+	struct dsm_answers all DSM_UNINIT;
+	struct dsm_txns *ts;
+
+	for (i = first; i < first + n; i++) {
+		if (dsm_page(r, i) || (may_sleep && dsm_page_make(r, i)))
+			continue;
+		if (may_sleep)
+			dsm_refuse(msg, -ENOMEM);
+		else
+			dsm_to_slow(r, msg);
+		return;
+	}
+	ts = kzalloc(struct_size(ts, txn, n), may_sleep ? GFP_AHEAD : DSM_NOWAIT);
+	if (!ts) {
+		dsm_refuse(msg, -EAGAIN);
+		return;
+	}
+	refcount_set(&ts->ref, 1);
+	all.n = 0;
+	for (i = 0; i < n; i++) {
+		if (!asked(r, msg, first + i, ts, &all)) {
+			all.f[all.n] = NULL;
+			all.d[all.n++] = NULL;
+		} else if (all.n + said <= i) {
+			/* It is answered later, by whoever can. */
+			if (all.n)
+				popcorn_answer_some(msg, said, all.n, all.f, all.d);
+			said = i + 1;
+			all.n = 0;
+		}
+	}
+	if (all.n)
+		popcorn_answer_some(msg, said, all.n, all.f, all.d);
+	if (refcount_dec_and_test(&ts->ref))
+		kfree(ts);
+}
