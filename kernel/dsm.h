@@ -358,8 +358,11 @@ struct dsm_run {
 	struct dsm_dir *dir;
 	u32 index;
 	u32 head, tail;
+	u32 own_head, own_tail;
 	struct dsm_answers *answers;	/* the page goes out with others; or NULL */
+	struct pd_txn *ended;		/* transactions */
 	struct pd_acts out;
+	struct pd_act own[PD_ACTS];	/* to the own node: dealt with at once */
 	struct dsm_act act[DSM_RUN_ACTS];
 };
 

@@ -256,17 +256,15 @@ static void send_end(struct dsm_send *s)
  * @pg:    page, locked
  * @dir:   its entry
  * @index: its number
- * @f:     a frame of zeroes, or NULL to look only
+ * @f:     a frame of zeroes
  *
- * Return: the page has been used, and @f if given has been taken or wasn't needed.
+ * Return: the page has been used, and @f wasn't needed.
  */
 bool dsm_first(struct dsm_region *r, struct dsm_page *pg, struct dsm_dir *dir, u32 index,
 	       struct popcorn_frame *f)
 {
 	if (dir->d.state != PD_I)
 		return true;
-	if (!f)
-		return false;
 	dsm_frame_set(r, pg, index, f, r->cfg.self);
 	pd_home_first(&r->cfg, &dir->d, &pg->p);
 	return false;
@@ -351,6 +349,8 @@ void dsm_run_begin(struct dsm_run *run, struct dsm_region *r, struct dsm_page *p
 	run->dir = dsm_dir(r, index);
 	run->index = index;
 	run->head = run->tail = 0;
+	run->own_head = run->own_tail = 0;
+	run->ended = NULL;
 	run->answers = NULL;
 	run->out.n = 0;
 }
@@ -369,23 +369,39 @@ struct dsm_op *dsm_op_take(struct dsm_page *pg)
 	return op;
 }
 
-/**
- * dsm_take - keep what the core has just returned, with what it is about
- * @run:  run->out is taken
- * @todo: what is to be done again if the core defers it
- *
- * With the page's lock, which the core was called under.
- */
-void dsm_take(struct dsm_run *run, u8 todo)
+struct pd_home dsm_home_of(struct dsm_run *run)
+{
+	return (struct pd_home){ .dir = &run->dir->d, .now = &run->dir->now };
+}
+
+/* For the own node, so for the home: the core is called for it at once. */
+static bool is_own(const struct dsm_region *r, const struct pd_act *a)
+{
+	return dsm_home(r) && a->to == r->cfg.self &&
+	       a->what != PD_SEND_INV && a->what < PD_DO_UNMAP && a->what != PD_SEND_DATA;
+}
+
+static void own_add(struct dsm_run *run, const struct pd_act *a)
+{
+	if (!WARN_ON_ONCE(run->own_tail - run->own_head == PD_ACTS))
+		run->own[run->own_tail++ % PD_ACTS] = *a;
+}
+
+/* What the core has just returned is kept, with what it is about. Locked. */
+static void collect(struct dsm_run *run, u8 todo)
 {
 	struct dsm_region *r = run->r;
 	struct dsm_page *pg = run->pg;
-	bool home = dsm_home(r);
+	u64 self = 1ull << r->cfg.self;
 	u32 i;
 
 	for (i = 0; i < run->out.n; i++) {
 		struct dsm_act *e = &run->act[run->tail % DSM_RUN_ACTS];
 
+		if (is_own(r, &run->out.a[i])) {
+			own_add(run, &run->out.a[i]);
+			continue;
+		}
 		if (WARN_ON_ONCE(run->tail - run->head == DSM_RUN_ACTS))
 			break;
 		e->a = run->out.a[i];
@@ -403,16 +419,23 @@ void dsm_take(struct dsm_run *run, u8 todo)
 			e->p = e->a.cookie;
 			refcount_inc(&((struct dsm_txn *)e->p)->ref);
 			break;
-		case PD_SEND_FWD:
 		case PD_SEND_INV:
+			if (e->a.mask & self) {
+				own_add(run, &e->a);
+				e->a.mask &= ~self;
+				if (!e->a.mask)
+					continue;
+			}
+			fallthrough;
+		case PD_SEND_FWD:
 		case PD_SEND_NODATA:
 			e->p = dsm_txn_now(run);
 			refcount_inc(&dsm_txn_now(run)->ref);
 			break;
 		case PD_SEND_DATA:
-			if (home ? !dsm_txn_now(run) : !pg->op)
+			if (dsm_home(r) ? !dsm_txn_now(run) : !pg->op)
 				continue;	/* the region has just ended */
-			if (home) {
+			if (dsm_home(r)) {
 				struct dsm_txn *t = dsm_txn_now(run);
 
 				e->p = t;
@@ -428,15 +451,14 @@ void dsm_take(struct dsm_run *run, u8 todo)
 			break;
 		case PD_SEND_ACK:
 		case PD_SEND_SENT:
-			if (!home)
-				e->p = dsm_op_take(pg);
+			e->p = dsm_op_take(pg);
 			/* Answered by its page: it is op_sent()'s, perhaps before we come to it. */
 			if (e->p && ((struct dsm_op *)e->p)->fetch && !e->a.status)
 				e->p = NULL;
 			break;
 		case PD_DO_FREE:
 			e->f = frame_clear(r, pg);
-			if (!home && !pg->p.since) {
+			if (!dsm_home(r) && !pg->p.since) {
 				spin_lock(&r->lock);
 				pd_stream_unused(&r->stream, run->index);
 				spin_unlock(&r->lock);
@@ -456,11 +478,87 @@ void dsm_take(struct dsm_run *run, u8 todo)
 		run->tail++;
 	}
 	run->out.n = 0;
+}
+
+/* The home tells itself something: the core is called. Return: what is to be done if it defers. */
+static u8 own(struct dsm_run *run, const struct pd_act *a)
+{
+	const struct pd_cfg *c = &run->r->cfg;
+	struct pd_home h = dsm_home_of(run);
+	struct dsm_page *pg = run->pg;
+	struct dsm_txn *t;
+	struct pd_txn *x = NULL;
+	u8 todo = 0;
+
+	switch (a->what) {
+	case PD_SEND_ASK:
+		if (!pg->req)	/* the region has just ended */
+			break;
+		t = pg->req->txn;
+		pg->req->txn = NULL;
+		pg->req->req = a->req;
+		t->x.node = c->self;
+		t->x.req = a->req;
+		t->x.flags = a->flags;
+		pd_home_ask(c, &h, &t->x, &run->out);
+		break;
+	case PD_SEND_FWD:
+		todo = DSM_TODO_FWD;
+		pg->todo &= ~todo;
+		pd_fwd(c, &pg->p, a->node, a->req, a->flags, dsm_now(), &run->out);
+		break;
+	case PD_SEND_INV:
+		todo = DSM_TODO_INV;
+		pg->todo &= ~todo;
+		pd_inv(c, &pg->p, dsm_now(), &run->out);
+		break;
+	case PD_SEND_GRANT:
+		pd_granted(c, &pg->p, a->req, a->status, false, dsm_now(), &run->out);
+		break;
+	case PD_SEND_NODATA:
+		pd_nodata(c, &pg->p, a->req, &run->out);
+		break;
+	case PD_SEND_ACK:
+		atomic64_inc(&run->r->stat.invalidated);
+		x = pd_home_ack(c, &h, c->self, &run->out);
+		break;
+	case PD_SEND_SENT:
+		x = pd_home_sent(c, &h, c->self, a->status, &run->out);
+		break;
+	case PD_SEND_DONE:
+		x = pd_home_done(c, &h, c->self, a->req, a->flags, &run->out);
+		break;
+	}
+	if (x) {
+		x->next = run->ended;
+		run->ended = x;
+	}
+	return todo;
+}
+
+/**
+ * dsm_take - keep what the core has just returned, with what it is about
+ * @run:  run->out is taken
+ * @todo: what is to be done again if the core defers it
+ *
+ * With the page's lock, which the core was called under. What the home tells itself is
+ * dealt with here; dsm_run() does the rest.
+ */
+void dsm_take(struct dsm_run *run, u8 todo)
+{
+	struct dsm_page *pg = run->pg;
+
+	collect(run, todo);
+	while (run->own_head != run->own_tail) {
+		struct pd_act a = run->own[run->own_head++ % PD_ACTS];
+
+		collect(run, own(run, &a));
+	}
 	/* Data came for a request that has ended without the right. */
 	if (pg->frame && pg->p.state == PD_I && !pg->p.want && pg->p.doing == PD_IDLE &&
 	    !WARN_ON_ONCE(run->tail - run->head == DSM_RUN_ACTS))
 		run->act[run->tail++ % DSM_RUN_ACTS] = (struct dsm_act){
-			.a.what = PD_DO_FREE, .f = frame_clear(r, pg),
+			.a.what = PD_DO_FREE, .f = frame_clear(run->r, pg),
 		};
 }
 
@@ -482,11 +580,6 @@ void dsm_ended(struct pd_txn *x)
 		dsm_txn_answer(t, -EHOSTDOWN);
 		dsm_txn_put(t);
 	}
-}
-
-struct pd_home dsm_home_of(struct dsm_run *run)
-{
-	return (struct pd_home){ .dir = &run->dir->d, .now = &run->dir->now };
 }
 
 void dsm_run_ack(struct dsm_run *run, u16 node)
@@ -805,47 +898,14 @@ static void act_sent(struct dsm_run *run, struct dsm_op *op, int status)
 	dsm_due(r, dsm_now() + DSM_RETRY_NS);
 }
 
-static void act_grant(struct dsm_run *run, struct dsm_act *e)
-{
-	struct dsm_txn *t = e->p;
-	struct dsm_region *r = run->r;
-
-	if (e->a.to == r->cfg.self) {
-		spin_lock_bh(dsm_lock(r, run->index));
-		pd_granted(&r->cfg, &run->pg->p, e->a.req, e->a.status, false, dsm_now(),
-			   &run->out);
-		dsm_take(run, 0);
-		spin_unlock_bh(dsm_lock(r, run->index));
-	} else {
-		dsm_txn_answer(t, e->a.status ?: -EXDEV);
-	}
-	dsm_txn_put(t);
-}
-
-static void act_ask(struct dsm_run *run, struct dsm_act *e)
+static void act_ask(struct dsm_act *e)
 {
 	struct dsm_req *req = e->p;
-	struct dsm_region *r = run->r;
 
 	req->req = e->a.req;
 	req->flags = e->a.flags;
-	if (e->a.to == r->cfg.self) {
-		struct pd_home h = dsm_home_of(run);
-		struct dsm_txn *t = req->txn;
-
-		req->txn = NULL;
-		t->x.node = r->cfg.self;
-		t->x.req = e->a.req;
-		t->x.flags = e->a.flags;
-		spin_lock_bh(dsm_lock(r, run->index));
-		pd_home_ask(&r->cfg, &h, &t->x, &run->out);
-		dsm_take(run, 0);
-		spin_unlock_bh(dsm_lock(r, run->index));
-		dsm_req_put(req);
-	} else {
-		dsm_req_send(req, POPCORN_NOWAIT);
-		dsm_req_put(req);
-	}
+	dsm_req_send(req, POPCORN_NOWAIT);
+	dsm_req_put(req);
 }
 
 static void act_done(struct dsm_run *run, struct dsm_act *e)
@@ -854,11 +914,6 @@ static void act_done(struct dsm_run *run, struct dsm_act *e)
 	struct dsm_region *r = run->r;
 	bool last;
 
-	if (e->a.to == r->cfg.self) {
-		dsm_run_done(run, r->cfg.self, e->a.req, e->a.flags);
-		dsm_req_put(req);
-		return;
-	}
 	req->flags = e->a.flags;
 	/* Those of a batch go together. */
 	last = !req->batch || !atomic_read(&req->batch->left);
@@ -886,10 +941,8 @@ static void act_wake(struct dsm_run *run, struct dsm_req *req)
 void dsm_run_unmap(struct dsm_run *run)
 {
 	struct dsm_region *r = run->r;
-	bool gone = dsm_take_away(r, run->pg, run->index);
 
-	spin_lock_bh(dsm_lock(r, run->index));
-	if (gone) {
+	if (dsm_take_away(r, run->pg, run->index)) {
 		run->pg->todo &= ~DSM_TODO_UNMAP;
 		run->pg->tries = 0;
 		trace_popcorn_dsm_inv(r, run->pg, run->index);
@@ -924,64 +977,42 @@ void dsm_run(struct dsm_run *run)
 		run->head++;
 		switch (e.a.what) {
 		case PD_SEND_ASK:
-			act_ask(run, &e);
+			act_ask(&e);
 			break;
 		case PD_SEND_FWD:
-			t = e.p;
-			if (e.a.to == r->cfg.self) {
-				run_fwd(run, e.a.node, e.a.req, e.a.flags);
-			} else {
-				spin_lock_bh(dsm_lock(r, run->index));
-				t->fwd_due = true;
-				spin_unlock_bh(dsm_lock(r, run->index));
-				dsm_txn_send(run, t);
-			}
-			dsm_txn_put(t);
-			break;
 		case PD_SEND_INV:
 			t = e.p;
-			if (e.a.mask & (1ull << r->cfg.self))
-				run_inv(run);
 			spin_lock_bh(dsm_lock(r, run->index));
-			t->inv_due |= e.a.mask & ~(1ull << r->cfg.self);
+			if (e.a.what == PD_SEND_FWD)
+				t->fwd_due = true;
+			else
+				t->inv_due |= e.a.mask;
 			spin_unlock_bh(dsm_lock(r, run->index));
-			if (t->inv_due)
-				dsm_txn_send(run, t);
+			dsm_txn_send(run, t);
 			dsm_txn_put(t);
 			break;
 		case PD_SEND_NODATA:
 			t = e.p;
-			if (e.a.to == r->cfg.self) {
-				spin_lock_bh(dsm_lock(r, run->index));
-				pd_nodata(&r->cfg, &run->pg->p, e.a.req, &run->out);
-				dsm_take(run, 0);
-				spin_unlock_bh(dsm_lock(r, run->index));
-			} else {
-				t->nodata_due = true;
-				dsm_txn_send(run, t);
-			}
+			t->nodata_due = true;
+			dsm_txn_send(run, t);
 			dsm_txn_put(t);
 			break;
 		case PD_SEND_GRANT:
-			act_grant(run, &e);
+			dsm_txn_answer(e.p, e.a.status ?: -EXDEV);
+			dsm_txn_put(e.p);
 			break;
 		case PD_SEND_DATA:
 			act_data(run, &e);
 			break;
 		case PD_SEND_ACK:
 			atomic64_inc(&r->stat.invalidated);
-			if (dsm_home(r)) {
-				dsm_run_ack(run, r->cfg.self);
-			} else if (e.p) {
+			if (e.p) {
 				popcorn_answer(((struct dsm_op *)e.p)->msg, 0, NULL, 0);
 				dsm_op_free(e.p);
 			}
 			break;
 		case PD_SEND_SENT:
-			if (dsm_home(r))
-				dsm_run_sent(run, r->cfg.self, e.a.status);
-			else
-				act_sent(run, e.p, e.a.status);
+			act_sent(run, e.p, e.a.status);
 			break;
 		case PD_SEND_DONE:
 			act_done(run, &e);
@@ -1010,5 +1041,8 @@ void dsm_run(struct dsm_run *run)
 			break;
 		}
 	}
+	if (run->ended) {
+		dsm_ended(run->ended);
+		run->ended = NULL;
+	}
 }
-

@@ -135,6 +135,26 @@ new:
 	return e;
 }
 
+/*
+ * Wait for the request's end. Not by wait_event(), which lets others run before it sleeps, such
+ * as who has just been woken to send what is waited for: one switch too many.
+ */
+static int req_wait(struct dsm_req *req)
+{
+	DEFINE_WAIT(wait);
+	int e = 0;
+
+	while (!READ_ONCE(req->over) && !e) {
+		prepare_to_wait(&req->wait, &wait, TASK_KILLABLE);
+		if (fatal_signal_pending(current))
+			e = -EINTR;
+		else if (!READ_ONCE(req->over))
+			schedule();
+	}
+	finish_wait(&req->wait, &wait);
+	return e ?: req->status;
+}
+
 /* Wait until it is worth looking again. Return: 0 or -errno. */
 static int dsm_wait(struct dsm_region *r, struct dsm_page *pg, struct dsm_req *req)
 {
@@ -147,8 +167,7 @@ static int dsm_wait(struct dsm_region *r, struct dsm_page *pg, struct dsm_req *r
 	}
 	if (req->unsent && xchg(&req->unsent, false))
 		dsm_req_send(req, 0);
-	e = wait_event_killable(req->wait, READ_ONCE(req->over));
-	e = e ? -EINTR : req->status;
+	e = req_wait(req);
 	dsm_req_put(req);
 	return e == -EAGAIN ? 0 : e; /* it was somebody's ahead of need */
 }
@@ -494,25 +513,28 @@ int dsm_mmap(struct file *file, struct vm_area_struct *vma)
  * @pg:    page, whose pd_page.doing says which
  * @index: its number
  *
- * Process context; waits for neither the page's lock nor who else refers to it.
+ * Process context; waits for neither the page's lock nor who else refers to it. Returns
+ * with the page's spinlock held.
  * Return: it is done, and nobody else, no device either, can reach the page (or write
  * to it); else try again.
  */
 bool dsm_take_away(struct dsm_region *r, struct dsm_page *pg, u32 index)
+	__acquires(dsm_lock(r, index))
 {
 	bool protect = pg->p.doing == PD_SHARES;
 	struct page *page = pg->frame->page;
 	int others;
 
-	if (!trylock_page(page))
+	if (!trylock_page(page)) {
+		spin_lock_bh(dsm_lock(r, index));
 		return false;
+	}
 	if (protect)
 		folio_mkclean(page_folio(page));
 	else
 		unmap_mapping_pages(r->inode->i_mapping, index, 1, false);
 	spin_lock_bh(dsm_lock(r, index));
 	others = page_count(page) - 1 - folio_mapcount(page_folio(page)) - pg->refs - pg->sends;
-	spin_unlock_bh(dsm_lock(r, index));
 	unlock_page(page);
 	return others <= 0;
 }

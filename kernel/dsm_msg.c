@@ -120,7 +120,8 @@ static void dones_send(struct dsm_region *r)
 	int e = 0;
 
 	while (e != -EAGAIN && (n = dones_take(r, m, DSM_DONES, &taken))) {
-		e = popcorn_send(r->node, r->cfg.home, PW_SYNC, PD_T_DONE, m, n * sizeof(*m),
+		/* Not with ASK: TCP acknowledges at once what comes after a message of one way. */
+		e = popcorn_send(r->node, r->cfg.home, PW_URGENT, PD_T_DONE, m, n * sizeof(*m),
 				 POPCORN_NOWAIT);
 		dones_taken(r, taken, e != -EAGAIN);
 	}
@@ -204,7 +205,6 @@ static void ask_msg(struct dsm_region *r, struct popcorn_msg *msg, u32 index, bo
 	struct dsm_run run DSM_UNINIT;
 	struct pd_home h;
 	struct dsm_txn *t;
-	bool used;
 	int e;
 
 	pg = may_sleep ? dsm_page_make(r, index) : dsm_page(r, index);
@@ -216,10 +216,7 @@ static void ask_msg(struct dsm_region *r, struct popcorn_msg *msg, u32 index, bo
 		return;
 	}
 	dsm_run_begin(&run, r, pg, index);
-	spin_lock_bh(dsm_lock(r, index));
-	used = dsm_first(r, pg, run.dir, index, NULL);
-	spin_unlock_bh(dsm_lock(r, index));
-	if (!used) {
+	if (READ_ONCE(run.dir->d.state) == PD_I) {
 		f = dsm_frame_alloc(r, may_sleep ? GFP_KERNEL : DSM_NOWAIT);
 		if (!f) {
 			if (may_sleep)
