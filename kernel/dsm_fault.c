@@ -479,9 +479,23 @@ static vm_fault_t dsm_page_mkwrite(struct vm_fault *vmf)
 	return VM_FAULT_NOPAGE;
 }
 
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
+/*
+ * dsm_fault() maps around, as it may sleep. But only with this is it called under the VMA's
+ * lock; else each fault is begun again under mmap_lock.
+ */
+static vm_fault_t dsm_map_pages(struct vm_fault *vmf, pgoff_t first, pgoff_t last)
+{
+	return 0;
+}
+#endif
+
 static const struct vm_operations_struct vm_ops = {
 	.fault = dsm_fault,
 	.page_mkwrite = dsm_page_mkwrite,
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
+	.map_pages = dsm_map_pages,
+#endif
 };
 
 /**
