@@ -120,8 +120,7 @@ static void dones_send(struct dsm_region *r)
 	int e = 0;
 
 	while (e != -EAGAIN && (n = dones_take(r, m, DSM_DONES, &taken))) {
-		/* Not with ASK: TCP acknowledges at once what comes after a message of one way. */
-		e = popcorn_send(r->node, r->cfg.home, PW_URGENT, PD_T_DONE, m, n * sizeof(*m),
+		e = popcorn_send(r->node, r->cfg.home, PW_SYNC, PD_T_DONE, m, n * sizeof(*m),
 				 POPCORN_NOWAIT);
 		dones_taken(r, taken, e != -EAGAIN);
 	}
