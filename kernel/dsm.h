@@ -473,7 +473,7 @@ void dsm_op_free(struct dsm_op *op);
 struct dsm_op *dsm_op_new(struct dsm_region *r, u32 index, struct popcorn_msg *msg);
 void dsm_req_put(struct dsm_req *req);
 struct dsm_req *dsm_req_new(struct dsm_region *r, u32 index);
-bool dsm_req_init(struct dsm_req *req, struct dsm_region *r, u32 index);
+bool dsm_req_init(struct dsm_req *req, struct dsm_region *r, u32 index, gfp_t gfp);
 void dsm_txn_init(struct dsm_txn *t, struct dsm_region *r, u32 index, struct popcorn_msg *msg);
 void dsm_txn_answer(struct dsm_txn *t, int status);
 void dsm_inv_free(struct dsm_inv *inv);

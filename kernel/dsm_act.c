@@ -126,11 +126,12 @@ void dsm_req_put(struct dsm_req *req)
  * @req:   zeroes
  * @r:     region
  * @index: page
+ * @gfp:   for its frame: may it wait, and others be dropped?
  *
  * Process context. Return: it has a frame; false: it hasn't, as there was no memory.
  * dsm_req_put() in any case.
  */
-bool dsm_req_init(struct dsm_req *req, struct dsm_region *r, u32 index)
+bool dsm_req_init(struct dsm_req *req, struct dsm_region *r, u32 index, gfp_t gfp)
 {
 	refcount_set(&req->ref, 1);
 	init_waitqueue_head(&req->wait);
@@ -138,7 +139,7 @@ bool dsm_req_init(struct dsm_req *req, struct dsm_region *r, u32 index)
 	req->index = index;
 	req->a.done.fn = dsm_ask_done;
 	dsm_region_get(r);
-	req->a.frame = dsm_frame_alloc(r, GFP_KERNEL);
+	req->a.frame = dsm_frame_alloc(r, gfp);
 	return req->a.frame;
 }
 
@@ -156,7 +157,7 @@ struct dsm_req *dsm_req_new(struct dsm_region *r, u32 index)
 
 	if (!req)
 		return NULL;
-	ok = dsm_req_init(req, r, index);
+	ok = dsm_req_init(req, r, index, GFP_KERNEL);
 	if (ok && dsm_home(r)) {
 		req->txn = dsm_txn_new(r, index, NULL, GFP_KERNEL | __GFP_NOWARN | __GFP_NORETRY);
 		ok = req->txn;
