@@ -135,26 +135,6 @@ new:
 	return e;
 }
 
-/*
- * Wait for the request's end. Not by wait_event(), which lets others run before it sleeps, such
- * as who has just been woken to send what is waited for: one switch too many.
- */
-static int req_wait(struct dsm_req *req)
-{
-	DEFINE_WAIT(wait);
-	int e = 0;
-
-	while (!READ_ONCE(req->over) && !e) {
-		prepare_to_wait(&req->wait, &wait, TASK_KILLABLE);
-		if (fatal_signal_pending(current))
-			e = -EINTR;
-		else if (!READ_ONCE(req->over))
-			schedule();
-	}
-	finish_wait(&req->wait, &wait);
-	return e ?: req->status;
-}
-
 /* Wait until it is worth looking again. Return: 0 or -errno. */
 static int dsm_wait(struct dsm_region *r, struct dsm_page *pg, struct dsm_req *req)
 {
@@ -167,7 +147,9 @@ static int dsm_wait(struct dsm_region *r, struct dsm_page *pg, struct dsm_req *r
 	}
 	if (req->unsent && xchg(&req->unsent, false))
 		dsm_req_send(req, 0);
-	e = req_wait(req);
+	/* This lets others run before it sleeps: on one CPU the page is often here by then. */
+	e = wait_event_killable(req->wait, READ_ONCE(req->over));
+	e = e ? -EINTR : req->status;
 	dsm_req_put(req);
 	return e == -EAGAIN ? 0 : e; /* it was somebody's ahead of need */
 }
