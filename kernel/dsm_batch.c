@@ -68,7 +68,7 @@ static int ask(struct dsm_region *r, u32 first, u32 n, bool wait)
 
 		req->batch = all;
 		refcount_inc(&all->ref);
-		if (!dsm_req_init(req, r, first + k, wait ? GFP_KERNEL : DSM_NOWAIT))
+		if (!dsm_req_init(req, r, first + k, wait ? GFP_KERNEL : GFP_AHEAD))
 			e = -ENOMEM;
 		if (e || !begin(r, req, base + k)) {
 			dsm_req_put(req);

@@ -125,7 +125,7 @@ static u32 give_up(const struct dsm_user *user, u32 n);
 /**
  * dsm_frame_alloc - a frame for a page
  * @r:   region
- * @gfp: may it sleep? Then other pages may go for it
+ * @gfp: may it sleep? Then other pages may go for it, unless __GFP_NORETRY is set
  *
  * Context: with a @gfp that doesn't sleep, any but hard interrupts; else as dsm_run().
  * Return: the frame, or NULL: no memory, or a limit is reached.
@@ -139,7 +139,7 @@ struct popcorn_frame *dsm_frame_alloc(struct dsm_region *r, gfp_t gfp)
 	for (;;) {
 		max = at_limit(r, &per_user);
 		f = max ? NULL : popcorn_frame_alloc(gfp);
-		if (f || !gfpflags_allow_blocking(gfp))
+		if (f || !gfpflags_allow_blocking(gfp) || (gfp & __GFP_NORETRY))
 			return f;
 		if (give_up(per_user ? r->user : NULL, BATCH))
 			continue;
