@@ -5,6 +5,8 @@ KERNEL ?= 6.1
 ARCH ?= amd64
 KERNELS := 6.1-amd64 6.1-arm64 6.12-amd64 6.12-arm64
 PYTEST := /usr/bin/python3 -m pytest -p no:cacheprovider
+# Two at a time, all that needs virtual machines one after the other.
+PYTEST_2 := $(PYTEST) -n 2 --dist loadgroup
 
 CFLAGS ?= -O2 -g
 WARN := -Wall -Wextra -Werror
@@ -83,7 +85,7 @@ sparse: | build/kernels/$(KERNEL)-$(ARCH)
 .PHONY: check check-quick check-debug soak demo clean distclean
 check: deps
 	@$(MAKE) --no-print-directory all modules-all
-	$(PYTEST) tests
+	$(PYTEST_2) tests
 check-quick: all
 	$(PYTEST) -m 'not qemu' tests
 

@@ -10,6 +10,8 @@ again, and a kernel message that means a fault fails the test.
 
 Markers
   qemu             set by itself on tests that use a cluster; `make check-quick` leaves them out
+  alone            not at the same time as others of these, or as tests in virtual machines, when
+                   `make check` runs two tests at a time: it builds what they use
   timeout(seconds) the test's limit, by default 300
   soak             runs with --soak only (`make soak`), all others without
 
@@ -152,9 +154,11 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     config.addinivalue_line("markers", "soak: takes minutes, left out without --soak")
     config.addinivalue_line("markers", "qemu: needs virtual machines")
+    config.addinivalue_line("markers", "alone: not beside tests that need virtual machines")
     config.addinivalue_line("markers", "timeout(seconds): limit of this test's time")
 
 
+@pytest.hookimpl(tryfirst=True)     # before pytest-xdist looks at groups
 def pytest_collection_modifyitems(config, items):
     soak = config.option.soak
     other = [i for i in items if bool(i.get_closest_marker("soak")) != soak]
@@ -163,6 +167,8 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if "cluster" in item.fixturenames:
             item.add_marker(pytest.mark.qemu)
+        if item.get_closest_marker("qemu") or item.get_closest_marker("alone"):
+            item.add_marker(pytest.mark.xdist_group("machines"))
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -215,6 +221,8 @@ def pytest_sessionfinish(session):
         session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
 
 
-def pytest_unconfigure():
+def pytest_unconfigure(config):
+    if hasattr(config, "workerinput"):    # one of `pytest -n`
+        return
     skipped = f", {count('skipped')} skipped" if count("skipped") else ""
     print(f"{count('passed')} passed, {count('failed')} failed{skipped}", flush=True)

@@ -9,6 +9,8 @@ import pytest
 from conftest import TOP
 from test_udsm import TOO_OLD
 
+pytestmark = pytest.mark.alone
+
 ROWS = {"read_fault", "write_fault", "upgrade", "seq_scan", "random", "false_sharing", "lock",
         "barrier"}
 

@@ -9,6 +9,8 @@ import pytest
 
 from conftest import TOP
 
+pytestmark = pytest.mark.alone
+
 
 def make(*args):
     env = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.alone
+
 TOP = Path(__file__).resolve().parent.parent
 VERSION = re.search(r'POPCORN_VERSION "(.*)"',
                     (TOP / "include/popcorn/version.h").read_text())[1]
