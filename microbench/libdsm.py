@@ -56,9 +56,10 @@ def local(args, errors):
     rows = []
     jobs = [(wire, fault) for wire in ([args.transport] if args.transport else ["shm", "tcp"])
             for fault in ("thread", "sigbus")]
-    progress = libplan.Progress(len(jobs) * len(FLOOR), args.quiet)
+    names = libplan.only(list(FLOOR), args.rows)
+    progress = libplan.Progress(len(jobs) * len(names), args.quiet)
     for wire, fault in jobs:
-        for name in FLOOR:
+        for name in names:
             progress.step(f"{name} {wire} {fault}")
             cmd = [str(program), "--json", "--row", name, "--wire", wire, "--fault", fault,
                    "--nodes", f"local:{args.count}", "--rounds", "3" if args.quick else "7"]
@@ -113,7 +114,7 @@ def guests(place, transport, args, errors):
     nodes = args.count
     floor = libkernel.kernel_floors(place, transport)[0]
     rounds = 1 if counts else 3 if args.quick else 5
-    names = [n for n in FLOOR if nodes > 2 or n != "three_hop"]
+    names = [n for n in libplan.only(list(FLOOR), args.rows) if nodes > 2 or n != "three_hop"]
     progress = libplan.Progress(len(names) * rounds * 2, args.quiet)
     floors, rows = {}, []
     try:
@@ -152,6 +153,7 @@ def run(spec, args):
     """Returns (machine, rows, errors)."""
     args.count = spec.nodes
     errors = []
+    libplan.only(list(FLOOR), args.rows)    # before anything boots
     if spec.kind == "local":
         if args.transport == "rdma":
             raise ResultError("local: has no rdma: use icount:2 or qemu:2")

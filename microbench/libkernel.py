@@ -294,9 +294,10 @@ def run(spec, args):
     else:
         from libguest import place
     rows, errors = [], []
+    libplan.plan(spec.kind, args.quick, args.rows)  # is it possible? Machines take a while to boot
     with place(spec, args, not args.floors_only) as p:
         for transport in transports:
-            plan = libplan.plan(spec.kind, args.quick)
+            plan = libplan.plan(spec.kind, args.quick, args.rows)
             # With a wire to wait for, time isn't instructions alone.
             plan.counts &= not args.link
             rows += measure(p, transport, args, plan, errors)

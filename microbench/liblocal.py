@@ -71,7 +71,7 @@ def measure(spec, args, bench, transport, poll, errors):
     """Rows of one transport and way to wait."""
     floors = usable(libfloor.local_floors(transport, poll))
     ours = Ours(bench, spec.nodes, transport, poll, args.ablation) if bench else None
-    figs, floor_figs, bad = libplan.measure(libplan.plan("local", args.quick), ours, floors,
+    figs, floor_figs, bad = libplan.measure(libplan.plan("local", args.quick, args.rows), ours, floors,
                                             args.quiet)
     errors += bad
     return libplan.result_rows("transport", "user", transport, figs, floor_figs, floors,

@@ -60,9 +60,20 @@ def transport_cases(quick):
     return cases
 
 
-def plan(kind, quick):
+def only(names, rows):
+    """Of all names those that the option --rows has, NAME,NAME; all if it has none."""
+    want = rows.split(",") if rows else names
+    for name in want:
+        if name not in names:
+            raise ResultError(f"no row '{name}': there are {', '.join(names)}")
+    return [n for n in names if n in want]
+
+
+def plan(kind, quick, rows=None):
     """Instruction counts repeat, so icount needs few rounds; guests are slow, so few operations."""
     cases = transport_cases(quick)
+    names = only(list(dict.fromkeys(c.row for c in cases)), rows)
+    cases = [c for c in cases if c.row in names]
     if kind == "icount":
         return Plan(cases, 1 if quick else 3, 200, 1000 if quick else 2000, counts=True)
     if kind == "local":

@@ -223,6 +223,15 @@ def test_bad_spec(text):
     assert len(r.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("suite, nodes", [("transport", "local:2"), ("transport", "icount:2"),
+                                          ("dsm", "local:2"), ("dsm", "qemu:2")])
+def test_no_such_row(suite, nodes):
+    r = subprocess.run([str(TOP / "microbench" / "run"), suite, "--nodes", nodes, "--rows",
+                        "x"], capture_output=True, text=True, timeout=60)
+    assert r.returncode == 2 and "no row 'x': there are" in r.stderr
+    assert len(r.stderr.splitlines()) == 1
+
+
 @pytest.mark.parametrize("args, says", [
     (["--nodes", "icount:2", "--transport", "rdma"], "no wire under RDMA"),
     (["--nodes", "local:2", "--transport", "shm"], "no wire"),
