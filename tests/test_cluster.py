@@ -49,6 +49,19 @@ def test_popcorn_loads_on(cluster, name):
     node.rmmod("popcorn")
 
 
+def test_no_instruction_that_breaks_flags(cluster2):
+    """QEMU 7.2's cmpxchg16b makes flags up; kernels panicked of it once in some hundred boots."""
+    assert "cx16" not in cluster2[1].sh("cat /proc/cpuinfo").split()
+
+
+def test_a_panic_is_told_with_its_cause(cluster):
+    node = cluster(1, fresh=True)[1]
+    with pytest.raises(ClusterError, match="(?s)died.*sysrq"):
+        node.run("echo c > /proc/sysrq-trigger")
+    with pytest.raises(ClusterError, match="(?s)not up, it died: .*sysrq"):
+        node.run("true")
+
+
 def test_cut_and_heal_touch_one_pair(cluster):
     c = cluster(3)
     for a, b in ((1, 2), (1, 3), (2, 3)):
