@@ -1,8 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Distributed shared memory in the kernel: the engine around dsm-proto/core. What
- * dsm_dev.c (the device), dsm_region.c (regions), dsm_attach.c (who uses them),
- * dsm_mem.c (frames and limits), dsm_fault.c (page tables) and dsm_msg.c (messages) share.
+ * Distributed shared memory in the kernel: the engine around dsm-proto/core. What these share:
+ *   dsm_dev.c     the device
+ *   dsm_region.c  regions
+ *   dsm_attach.c  who uses them
+ *   dsm_mem.c     frames and limits
+ *   dsm_fault.c   page tables
+ *   dsm_batch.c   several pages in one message
+ *   dsm_msg.c     messages, from the wire to the core
+ *   dsm_obj.c     transactions, operations, requests and their memory
+ *   dsm_take.c    what the core returns, collected
+ *   dsm_run.c     and carried out
+ *   dsm_due.c     what must wait
+ *   dsm_sync.c    locks and barriers
  *
  * Locks, outer first:
  *   mmap_lock or VMA lock    not held while a message is waited for
@@ -463,44 +473,63 @@ int dsm_ahead(struct dsm_region *r, u32 index, bool wait);
 int dsm_ahead_pages(struct dsm_region *r, u32 first, u32 n, bool wait);
 void dsm_batch_msg(struct dsm_region *r, struct popcorn_msg *msg, u32 first, bool may_sleep);
 
-/* -------------------------------------------------------------- dsm_act.c */
+/* -------------------------------------------------------------- dsm_obj.c */
 
-int dsm_act_init(void);
-void dsm_act_exit(void);
+int dsm_obj_init(void);
+void dsm_obj_exit(void);
 void dsm_txn_put(struct dsm_txn *t);
+void dsm_txn_init(struct dsm_txn *t, struct dsm_region *r, u32 index, struct popcorn_msg *msg);
 struct dsm_txn *dsm_txn_new(struct dsm_region *r, u32 index, struct popcorn_msg *msg, gfp_t gfp);
+void dsm_txn_answer(struct dsm_txn *t, int status);
 void dsm_op_free(struct dsm_op *op);
 struct dsm_op *dsm_op_new(struct dsm_region *r, u32 index, struct popcorn_msg *msg);
 void dsm_req_put(struct dsm_req *req);
-struct dsm_req *dsm_req_new(struct dsm_region *r, u32 index);
 bool dsm_req_init(struct dsm_req *req, struct dsm_region *r, u32 index, gfp_t gfp);
-void dsm_txn_init(struct dsm_txn *t, struct dsm_region *r, u32 index, struct popcorn_msg *msg);
-void dsm_txn_answer(struct dsm_txn *t, int status);
+struct dsm_req *dsm_req_new(struct dsm_region *r, u32 index);
+struct dsm_inv *dsm_inv_new(void);
 void dsm_inv_free(struct dsm_inv *inv);
 void dsm_frame_set(struct dsm_region *r, struct dsm_page *pg, u32 index, struct popcorn_frame *f,
 		   u16 from);
+struct popcorn_frame *dsm_frame_clear(struct dsm_region *r, struct dsm_page *pg);
+void dsm_send_begin(struct dsm_send *s, struct dsm_page *pg);
+void dsm_send_end(struct dsm_send *s);
 bool dsm_first(struct dsm_region *r, struct dsm_page *pg, struct dsm_dir *dir, u32 index,
 	       struct popcorn_frame *f);
+
+static inline struct dsm_txn *dsm_txn_of(struct pd_txn *x)
+{
+	return x ? container_of(x, struct dsm_txn, x) : NULL;
+}
+
+/* -------------------------------------------------------------- dsm_due.c */
+
+enum hrtimer_restart dsm_timer(struct hrtimer *t);
 void dsm_due(struct dsm_region *r, u64 until);
+void dsm_pending(struct dsm_region *r, struct dsm_page *pg, u32 index, u64 until);
 void dsm_later(struct dsm_region *r, struct popcorn_msg *msg);
 void dsm_to_slow(struct dsm_region *r, struct popcorn_msg *msg);
 void dsm_refuse(struct popcorn_msg *msg, int status);
+
+/* ------------------------------------------------------------- dsm_take.c */
+
 void dsm_run_begin(struct dsm_run *run, struct dsm_region *r, struct dsm_page *pg, u32 index);
 struct dsm_txn *dsm_txn_now(struct dsm_run *run);
+struct pd_home dsm_home_of(struct dsm_run *run);
 struct dsm_op *dsm_op_take(struct dsm_page *pg);
 void dsm_take(struct dsm_run *run, u8 todo);
+
+/* -------------------------------------------------------------- dsm_run.c */
+
 void dsm_head(const struct dsm_region *r, u32 index, u32 req, struct pd_msg *m);
-void dsm_ended(struct pd_txn *x);
-struct pd_home dsm_home_of(struct dsm_run *run);
+void dsm_run(struct dsm_run *run);
 void dsm_run_ack(struct dsm_run *run, u16 node);
 void dsm_run_sent(struct dsm_run *run, u16 node, int status);
 void dsm_run_done(struct dsm_run *run, u16 node, u32 req, u8 flags);
 void dsm_run_again(struct dsm_run *run, u8 todo);
+void dsm_run_unmap(struct dsm_run *run);
 void dsm_txn_send(struct dsm_run *run, struct dsm_txn *t);
 int dsm_data_send(struct dsm_op *op);
-void dsm_run_unmap(struct dsm_run *run);
-void dsm_run(struct dsm_run *run);
-enum hrtimer_restart dsm_timer(struct hrtimer *t);
+void dsm_ended(struct pd_txn *x);
 
 /* ------------------------------------------------------------- dsm_sync.c */
 

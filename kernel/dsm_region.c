@@ -433,7 +433,7 @@ int dsm_init(void)
 		goto wq;
 	}
 	sched_set_fifo_low(dsm_worker->task);
-	e = dsm_act_init();
+	e = dsm_obj_init();
 	if (e)
 		goto worker;
 	e = dsm_msg_init();
@@ -459,7 +459,7 @@ events:
 msg:
 	dsm_msg_exit();
 act:
-	dsm_act_exit();
+	dsm_obj_exit();
 worker:
 	kthread_destroy_worker(dsm_worker);
 wq:
@@ -477,6 +477,6 @@ void dsm_exit(void)
 	dsm_mem_exit();
 	kthread_destroy_worker(dsm_worker);
 	destroy_workqueue(dsm_wq);
-	dsm_act_exit();
+	dsm_obj_exit();
 	rcu_barrier();
 }
