@@ -522,6 +522,7 @@ void dsm_take(struct dsm_run *run, u8 todo);
 
 void dsm_head(const struct dsm_region *r, u32 index, u32 req, struct pd_msg *m);
 void dsm_run(struct dsm_run *run);
+int dsm_run_ask(struct dsm_txn *t, struct dsm_page *pg, gfp_t gfp, struct dsm_answers *all);
 void dsm_run_ack(struct dsm_run *run, u16 node);
 void dsm_run_sent(struct dsm_run *run, u16 node, int status);
 void dsm_run_done(struct dsm_run *run, u16 node, u32 req, u8 flags);

@@ -127,40 +127,11 @@ static bool asked(struct dsm_region *r, struct popcorn_msg *msg, u32 index, stru
 {
 	const struct pd_msg *m = msg->data;
 	struct dsm_txn *t = &ts->txn[index - le32_to_cpu(m->page)];
-	struct dsm_page *pg = dsm_page(r, index);
-	struct popcorn_frame *f = NULL;
-	struct dsm_run run DSM_UNINIT;
-	struct pd_home h;
-	int e = -EAGAIN;
 
-	dsm_run_begin(&run, r, pg, index);
-	run.answers = all;
-	h = dsm_home_of(&run);
-	if (run.dir->d.state == PD_I) {
-		f = dsm_frame_alloc(r, DSM_NOWAIT);
-		if (!f)
-			return false;
-		clear_page(popcorn_frame_data(f));
-	}
 	t->batch = ts;
 	refcount_inc(&ts->ref);
 	dsm_txn_init(t, r, index, msg);
-	spin_lock_bh(dsm_lock(r, index));
-	if (f && !dsm_first(r, pg, run.dir, index, f))
-		f = NULL;
-	if (!r->over && (r->members & (1ull << msg->from))) {
-		e = pd_home_ask(&r->cfg, &h, &t->x, &run.out);
-		dsm_take(&run, 0);
-	}
-	spin_unlock_bh(dsm_lock(r, index));
-	dsm_frame_free(f);
-	if (e) {
-		t->msg = NULL;
-		dsm_txn_put(t);
-		return false;
-	}
-	dsm_run(&run);
-	return true;
+	return !dsm_run_ask(t, dsm_page(r, index), DSM_NOWAIT, all);
 }
 
 /**

@@ -273,9 +273,7 @@ static void drop(struct dsm_region *r, u32 first, u32 n, bool again, struct give
 		dsm_run_begin(&run, r, pg, i);
 		spin_lock_bh(dsm_lock(r, i));
 		owner = pg->p.flags & PD_P_OWNER;
-		if (again)
-			pg->p.flags &= ~PD_P_PUT;
-		e = r->over ? -EBUSY : pd_drop(&r->cfg, &pg->p, &run.out);
+		e = r->over ? -EBUSY : pd_drop(&r->cfg, &pg->p, again, &run.out);
 		if (!e)
 			dsm_take(&run, 0);
 		spin_unlock_bh(dsm_lock(r, i));

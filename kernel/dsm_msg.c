@@ -196,60 +196,36 @@ void dsm_req_cancel(struct dsm_req *req)
 
 /* --------------------------------------------------------------- messages */
 
-/* ASK, or PUT, at the home. */
+/* There was no memory: may it be waited for? */
+static void no_memory(struct dsm_region *r, struct popcorn_msg *msg, bool may_sleep)
+{
+	if (may_sleep)
+		dsm_refuse(msg, -ENOMEM);
+	else
+		dsm_to_slow(r, msg);
+}
+
+/* ASK at the home. */
 static void ask_msg(struct dsm_region *r, struct popcorn_msg *msg, u32 index, bool may_sleep)
 {
-	struct popcorn_frame *f = NULL;
-	struct dsm_page *pg;
-	struct dsm_run run DSM_UNINIT;
-	struct pd_home h;
+	struct dsm_page *pg = may_sleep ? dsm_page_make(r, index) : dsm_page(r, index);
 	struct dsm_txn *t;
 	int e;
 
-	pg = may_sleep ? dsm_page_make(r, index) : dsm_page(r, index);
 	if (!pg) {
-		if (may_sleep)
-			dsm_refuse(msg, -ENOMEM);
-		else
-			dsm_to_slow(r, msg);
+		no_memory(r, msg, may_sleep);
 		return;
-	}
-	dsm_run_begin(&run, r, pg, index);
-	if (READ_ONCE(run.dir->d.state) == PD_I) {
-		f = dsm_frame_alloc(r, may_sleep ? GFP_KERNEL : DSM_NOWAIT);
-		if (!f) {
-			if (may_sleep)
-				dsm_refuse(msg, -ENOMEM);
-			else
-				dsm_to_slow(r, msg);
-			return;
-		}
-		clear_page(popcorn_frame_data(f));
 	}
 	t = dsm_txn_new(r, index, msg, DSM_NOWAIT);
 	if (!t) {
-		dsm_frame_free(f);
 		dsm_later(r, msg);
 		return;
 	}
-	h = dsm_home_of(&run);
-	e = -ESTALE;
-	spin_lock_bh(dsm_lock(r, index));
-	if (f && !dsm_first(r, pg, run.dir, index, f))
-		f = NULL;
-	if (!r->over && (r->members & (1ull << msg->from))) {
-		e = pd_home_ask(&r->cfg, &h, &t->x, &run.out);
-		dsm_take(&run, 0);
-	}
-	spin_unlock_bh(dsm_lock(r, index));
-	dsm_frame_free(f);
-	if (e) {
-		t->msg = NULL;
-		dsm_txn_put(t);
+	e = dsm_run_ask(t, pg, may_sleep ? GFP_KERNEL : DSM_NOWAIT, NULL);
+	if (e == -ENOMEM)
+		no_memory(r, msg, may_sleep);
+	else if (e)
 		dsm_refuse(msg, e);
-		return;
-	}
-	dsm_run(&run);
 }
 
 /* INV, FWD or FETCH at a node that isn't the home. */

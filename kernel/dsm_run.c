@@ -26,6 +26,55 @@ void dsm_ended(struct pd_txn *x)
 	}
 }
 
+/**
+ * dsm_run_ask - an ASK came to the home: its page, or its turn to come
+ * @t:   transaction of it, which is answered at some time; taken
+ * @pg:  its page
+ * @gfp: for a page that is used for the first time
+ * @all: what goes out together; or NULL
+ *
+ * Context as dsm_run(). Return: 0; or the message hasn't been answered, and won't be:
+ * -EAGAIN, -ENOMEM, or -ESTALE: the region is over, or who asks has left.
+ */
+int dsm_run_ask(struct dsm_txn *t, struct dsm_page *pg, gfp_t gfp, struct dsm_answers *all)
+{
+	struct popcorn_frame *f = NULL;
+	struct dsm_run run DSM_UNINIT;
+	struct dsm_region *r = t->r;
+	u16 from = t->x.node;
+	u32 index = t->index;
+	struct pd_home h;
+	int e = -ENOMEM;
+
+	dsm_run_begin(&run, r, pg, index);
+	run.answers = all;
+	h = dsm_home_of(&run);
+	if (READ_ONCE(run.dir->d.state) == PD_I) {
+		f = dsm_frame_alloc(r, gfp);
+		if (!f)
+			goto refused;
+		clear_page(popcorn_frame_data(f));
+	}
+	e = -ESTALE;
+	spin_lock_bh(dsm_lock(r, index));
+	if (f && !dsm_first(r, pg, run.dir, index, f))
+		f = NULL;
+	if (!r->over && (r->members & (1ull << from))) {
+		e = pd_home_ask(&r->cfg, &h, &t->x, &run.out);
+		dsm_take(&run, 0);
+	}
+	spin_unlock_bh(dsm_lock(r, index));
+	dsm_frame_free(f);
+	if (!e) {
+		dsm_run(&run);
+		return 0;
+	}
+refused:
+	t->msg = NULL;
+	dsm_txn_put(t);
+	return e;
+}
+
 void dsm_run_ack(struct dsm_run *run, u16 node)
 {
 	struct pd_home h = dsm_home_of(run);
@@ -467,7 +516,7 @@ void dsm_run(struct dsm_run *run)
 			if (popcorn_send(r->node, r->cfg.home, PW_BULK, PD_T_PUT, &m, sizeof(m),
 					 POPCORN_NOWAIT)) {
 				spin_lock_bh(dsm_lock(r, run->index));
-				run->pg->p.flags &= ~PD_P_PUT; /* another time */
+				pd_unput(&run->pg->p);
 				spin_unlock_bh(dsm_lock(r, run->index));
 			}
 			break;

@@ -253,7 +253,7 @@ int dsm_page_drop(struct dsm_region *r, u32 page)
 	int e;
 
 	dsm_begin(&run, r, page);
-	e = pd_drop(&r->c, run.p, &run.out);
+	e = pd_drop(&r->c, run.p, false, &run.out);
 	if (!e)
 		dsm_count(&r->stat.dropped);
 	dsm_end(&run);

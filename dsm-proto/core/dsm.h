@@ -237,10 +237,17 @@ void pd_unmapped(const struct pd_cfg *c, struct pd_page *p, struct pd_acts *out)
 
 /**
  * pd_drop - memory is short: give this copy up
+ * @again: by PUT even if there was one already: the home may have had no room then
  * Return: 0: actions follow (PD_DO_UNMAP, then the frame is freed; or PUT: try
  * again later); -EBUSY: not now.
  */
-int pd_drop(const struct pd_cfg *c, struct pd_page *p, struct pd_acts *out);
+int pd_drop(const struct pd_cfg *c, struct pd_page *p, bool again, struct pd_acts *out);
+
+/* The PUT couldn't be sent: another time. */
+static inline void pd_unput(struct pd_page *p)
+{
+	p->flags &= ~PD_P_PUT;
+}
 
 /* ----------------------------------------------------------------- the home */
 

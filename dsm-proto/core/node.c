@@ -197,10 +197,10 @@ void pd_unmapped(const struct pd_cfg *c, struct pd_page *p, struct pd_acts *out)
 	pd_act(out, (struct pd_act){ .what = PD_DO_WAKE });
 }
 
-int pd_drop(const struct pd_cfg *c, struct pd_page *p, struct pd_acts *out)
+int pd_drop(const struct pd_cfg *c, struct pd_page *p, bool again, struct pd_acts *out)
 {
 	if (c->self == c->home || p->state == PD_I || p->want || p->doing != PD_IDLE ||
-	    (p->flags & PD_P_PUT))
+	    (p->flags & PD_P_PUT && !again))
 		return -EBUSY;
 	if (p->flags & PD_P_OWNER) {
 		p->flags |= PD_P_PUT;

@@ -123,10 +123,10 @@ static const char *called(const struct pd_page *p)
 	return s;
 }
 
-enum { READ, WRITE, AHEAD, DROP, GRANT, PAGE, EIO_, EAGAIN_, DATA, NODATA, OLD, INV, FWDR, FWDW,
+enum { READ, WRITE, AHEAD, DROP, AGAIN, GRANT, PAGE, EIO_, EAGAIN_, DATA, NODATA, OLD, INV, FWDR, FWDW,
 	FETCHR, UNMAPPED, EVENTS };
 static const char * const events[EVENTS] = {
-	"fault to read", "fault to write", "fetch ahead", "drop", "GRANT", "GRANT with page",
+	"fault to read", "fault to write", "fetch ahead", "drop", "drop again", "GRANT", "GRANT with page",
 	"GRANT EIO", "GRANT EAGAIN", "DATA", "NODATA", "any of these, old", "INV", "FWD read", "FWD write",
 	"FETCH read", "mapping gone",
 };
@@ -158,7 +158,8 @@ static void node_table(const char *title, u32 first, u32 last, u32 mask)
 			case READ: ret = pd_fault(&c, &p, false, &out); break;
 			case WRITE: ret = pd_fault(&c, &p, true, &out); break;
 			case AHEAD: ret = pd_ahead(&c, &p, &out); break;
-			case DROP: ret = pd_drop(&c, &p, &out); break;
+			case DROP: ret = pd_drop(&c, &p, false, &out); break;
+			case AGAIN: ret = pd_drop(&c, &p, true, &out); break;
 			case GRANT: ret = pd_granted(&c, &p, REQ, 0, false, now, &out); break;
 			case PAGE: ret = pd_granted(&c, &p, REQ, 0, true, now, &out); break;
 			case EIO_: ret = pd_granted(&c, &p, REQ, -EIO, false, now, &out); break;
@@ -354,7 +355,7 @@ int main(void)
 	u32 faults = 1 << READ | 1 << WRITE, takes = 1 << INV | 1 << FWDR | 1 << FWDW | 1 << FETCHR;
 	u32 comes = 1 << GRANT | 1 << PAGE | 1 << EIO_ | 1 << EAGAIN_ | 1 << DATA | 1 << NODATA | 1 << OLD;
 
-	node_table("A node, no request under way", 0, 5, faults | takes | 1 << AHEAD | 1 << DROP);
+	node_table("A node, no request under way", 0, 5, faults | takes | 1 << AHEAD | 1 << DROP | 1 << AGAIN);
 	node_table("A node, a request under way (→: for what; + what has come)", 6, 13,
 		   faults | comes | takes);
 	node_table("A node, the mapping is being taken away", 14, 19,

@@ -241,7 +241,7 @@ void eng_drop(struct region *rg, u16 node, u32 page)
 
 	if (rg->s->cfg.bug == BUG_SILENT_SUPPLIER)
 		g->p.flags &= ~PD_P_OWNER;
-	NODE_CALL(rg, node, page, C_DROP, pd_drop(c, &g->p, &acts));
+	NODE_CALL(rg, node, page, C_DROP, pd_drop(c, &g->p, rg->s->now & 1, &acts));
 	if (g->p.doing == PD_DROPS && rg->page[page].doubt)
 		rg->page[page].died = true;	/* it didn't know that it was the last one */
 	act_all(rg, node, page, &acts);

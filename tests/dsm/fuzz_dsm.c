@@ -86,7 +86,7 @@ static void any_call(const u8 *data, size_t size)
 				pd_unmapped(&c, &p, &out);
 			break;
 		case 8:
-			pd_drop(&c, &p, &out);
+			pd_drop(&c, &p, flags & 1, &out);
 			break;
 		case 9:
 			pd_mapped(&p, at[2]);

@@ -65,7 +65,7 @@ static void a_fault_asks_once(void)
 	CHECK_EQ(CALL(pd_fault(&cfg, &p, true, &out)), -EINPROGRESS);
 	none();
 	CHECK_EQ(CALL(pd_ahead(&cfg, &p, &out)), -EBUSY);
-	CHECK_EQ(CALL(pd_drop(&cfg, &p, &out)), -EBUSY);
+	CHECK_EQ(CALL(pd_drop(&cfg, &p, false, &out)), -EBUSY);
 }
 
 static void data_and_right_in_any_order(void)
@@ -202,7 +202,7 @@ static void copies_are_dropped_silently_but_the_owners(void)
 {
 	fresh();
 	have(PD_S, HERE);
-	CHECK_EQ(CALL(pd_drop(&cfg, &p, &out)), 0);
+	CHECK_EQ(CALL(pd_drop(&cfg, &p, false, &out)), 0);
 	next(PD_DO_UNMAP);
 	none();
 	/* A FWD finds nothing any more. */
@@ -215,16 +215,19 @@ static void copies_are_dropped_silently_but_the_owners(void)
 	none();
 
 	have(PD_M, HERE);
-	CHECK_EQ(CALL(pd_drop(&cfg, &p, &out)), 0);
+	CHECK_EQ(CALL(pd_drop(&cfg, &p, false, &out)), 0);
 	next(PD_SEND_PUT);
 	none();
 	CHECK(pd_may(&p, true));
-	CHECK_EQ(CALL(pd_drop(&cfg, &p, &out)), -EBUSY);
+	CHECK_EQ(CALL(pd_drop(&cfg, &p, false, &out)), -EBUSY);
+	CHECK_EQ(CALL(pd_drop(&cfg, &p, true, &out)), 0);
+	next(PD_SEND_PUT);
+	none();
 	/* The home fetches it, and counts on its own copy from now on. */
 	DO(pd_fwd(&cfg, &p, 0, 7, 0, HERE + 500, &out));
 	next(PD_DO_PROTECT);
 	DO(pd_unmapped(&cfg, &p, &out));
-	CHECK_EQ(CALL(pd_drop(&cfg, &p, &out)), 0);
+	CHECK_EQ(CALL(pd_drop(&cfg, &p, false, &out)), 0);
 	next(PD_DO_UNMAP);
 }
 
@@ -232,7 +235,7 @@ static void an_inv_meets_a_drop(void)
 {
 	fresh();
 	have(PD_S, HERE);
-	CALL(pd_drop(&cfg, &p, &out));
+	CALL(pd_drop(&cfg, &p, false, &out));
 	DO(pd_inv(&cfg, &p, HERE + 500, &out));
 	none();
 	DO(pd_unmapped(&cfg, &p, &out));
