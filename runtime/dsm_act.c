@@ -365,6 +365,14 @@ static void do_wake(struct dsm_region *r, u32 page)
 		ue_futex_wake(&r->seq[dsm_bucket(page)], false);
 }
 
+/* The mapping is what the core wanted. */
+static void unmapped(struct dsm_run *run)
+{
+	pd_unmapped(&run->r->c, run->p, &run->out);
+	/* PD_DO_WAKE, the last: nobody saw it change and waits for that, its lock was held. */
+	run->out.n--;
+}
+
 static void act(struct dsm_run *run, const struct pd_act *a)
 {
 	struct dsm_region *r = run->r;
@@ -406,12 +414,12 @@ static void act(struct dsm_run *run, const struct pd_act *a)
 	case PD_DO_UNMAP:
 		dsm_map_none(r, page);
 		dsm_prof(r, page, DSM_PROF_GONE, 0);
-		pd_unmapped(&r->c, run->p, &run->out);
+		unmapped(run);
 		break;
 	case PD_DO_PROTECT:
 		dsm_map_clean(r, page);
 		dsm_prof(r, page, DSM_PROF_SHARED, 0);
-		pd_unmapped(&r->c, run->p, &run->out);
+		unmapped(run);
 		break;
 	case PD_DO_FREE:
 		/* The memfd's page stays: its bytes may still be on their way. */
