@@ -44,11 +44,11 @@
 #define DSM_AHEAD	DSM_SLOTS	/* pages being fetched ahead, on a lane of their own */
 #define DSM_ACTS	(8 * PD_ACTS)	/* that follow from one call of the core */
 #define DSM_DONES	8	/* of one message */
+#define DSM_RETRY_NS	20000	/* until what could not be sent is tried again */
 #define DSM_FOREVER	0x7fffffffu	/* ms: the peer's death ends a request, not time */
 
 /* Of a page: what is still to be sent. */
 #define DSM_TODO_ASK	0x01
-#define DSM_TODO_DONE	0x02
 #define DSM_TODO_DATA	0x04
 #define DSM_TODO_PUT	0x08
 #define DSM_TODO_NODATA	0x10
@@ -83,7 +83,9 @@ enum dsm_map { DSM_NONE, DSM_READ, DSM_WRITE };
  * @until:  when it is served again
  * @fwd_node, @fwd_req, @fwd_flags: its arguments
  * @to, @to_req: for DSM_TODO_DATA, or NODATA (a node is supplier or home of a page's request)
- * @done_req, @done_flags: for DSM_TODO_DONE
+ * @unsaid: its DONE is to be sent, under dsm_region.done_lock: in dsm_region.undone,
+ * @done_next: the list, likewise: page + 1, 0 ends it
+ * @done_req, @done_flags: what DONE says
  * @ask_flags: for DSM_TODO_ASK
  */
 struct dsm_page {
@@ -98,10 +100,12 @@ struct dsm_page {
 	u64 until;
 	u32 fwd_req;
 	u32 to_req;
+	u32 done_next;
 	u32 done_req;
 	u16 fwd_node;
 	u16 to;
 	u8 fwd_flags;
+	bool unsaid;
 	u8 done_flags;
 	u8 ask_flags;
 };
@@ -171,7 +175,7 @@ struct dsm_sync;
 /**
  * struct dsm_region - a region at this node
  * @unsaid:     pages whose DONE isn't sent yet
- * @done:       what is to be said of them, @dones so far, under @done_lock
+ * @undone:     those that nobody sends just now, the latest first, under @done_lock
  * @stream:     what is read one after the other, under @stream_lock
  * @dead:       the home died, or ended it
  * @suspended:  the home's lease is lost: nothing is mapped until it is back
@@ -208,8 +212,7 @@ struct dsm_region {
 	u32 advice;
 	_Atomic u32 unsaid;
 	ue_lock_t done_lock;
-	u32 dones;
-	struct pd_msg done[DSM_DONES];
+	u32 undone;
 	ue_lock_t stream_lock;
 	struct pd_stream stream;
 	_Atomic bool dead;
@@ -338,7 +341,6 @@ void dsm_ask(struct dsm_run *run, u32 req, u8 flags);
 void dsm_page_ahead(struct dsm_region *r, u32 page, u32 count);
 void dsm_page_need(struct dsm_region *r, u32 page, u32 count);
 void dsm_done(struct dsm_region *r, u32 page, u32 req, u8 flags);
-void dsm_done_again(struct dsm_region *r, u32 page);
 void dsm_done_send(struct dsm_region *r);
 
 /* dsm_msg.c */

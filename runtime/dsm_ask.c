@@ -9,6 +9,106 @@
 
 #include "dsm.h"
 
+/* ---------------------------------------------------------------------- done */
+
+/* Under @r's done_lock. */
+static void done_add(struct dsm_region *r, u32 page, u32 req, u8 flags)
+{
+	struct dsm_page *dp = &r->page[page];
+
+	dp->done_req = req;
+	dp->done_flags = flags;
+	if (dp->unsaid)
+		return;		/* by a home that answers twice */
+	dp->unsaid = true;
+	dp->done_next = r->undone;
+	r->undone = page + 1;
+	atomic_fetch_add(&r->unsaid, 1);
+}
+
+/**
+ * dsm_done() - PD_SEND_DONE: is sent with others, after who waits for the page
+ * @r:     region
+ * @page:  page, its lock held
+ * @req:   the request that is over
+ * @flags: PD_F_FAIL or 0
+ */
+void dsm_done(struct dsm_region *r, u32 page, u32 req, u8 flags)
+{
+	ue_lock(&r->done_lock);
+	done_add(r, page, req, flags);
+	ue_unlock(&r->done_lock);
+	dsm_due(r, 0);
+}
+
+/* Does a page's fit before what @m says? Most often: that came next. */
+static bool joins(struct pd_msg *m, u32 page, const struct dsm_page *dp)
+{
+	if (m->flags != dp->done_flags || m->pages == PD_BATCH ||
+	    le32_to_cpu(m->page) != page + 1 || le32_to_cpu(m->req) != dp->done_req + 1)
+		return false;
+	m->page = cpu_to_le32(page);
+	m->req = cpu_to_le32(dp->done_req);
+	m->pages++;
+	return true;
+}
+
+/* What is to be sent now, in at most DSM_DONES of @m. Return: how many. */
+static u32 done_take(struct dsm_region *r, struct pd_msg *m)
+{
+	struct dsm_page *dp;
+	u32 n = 0, page;
+
+	if (!atomic_load_explicit(&r->unsaid, memory_order_relaxed))
+		return 0;
+	ue_lock(&r->done_lock);
+	for (; r->undone; r->undone = dp->done_next) {
+		page = r->undone - 1;
+		dp = &r->page[page];
+		if (!n || !joins(&m[n - 1], page, dp)) {
+			if (n == DSM_DONES)
+				break;
+			dsm_msg_fill(r, &m[n++], page, dp->done_req, 0, dp->done_flags);
+		}
+		dp->unsaid = false;
+	}
+	ue_unlock(&r->done_lock);
+	return n;
+}
+
+/* They were sent, or (@e) are to be tried again, unless the home is dead. */
+static void done_sent(struct dsm_region *r, const struct pd_msg *m, u32 n, int e)
+{
+	u32 i, page;
+
+	if (!n)
+		return;
+	ue_lock(&r->done_lock);
+	for (; n; n--, m++) {
+		page = le32_to_cpu(m->page);
+		for (i = m->pages; i-- && e == -EAGAIN;)
+			done_add(r, page + i, le32_to_cpu(m->req) + i, m->flags);
+		atomic_fetch_sub(&r->unsaid, m->pages);
+	}
+	ue_unlock(&r->done_lock);
+	if (e == -EAGAIN)
+		dsm_due(r, dsm_now() + DSM_RETRY_NS);
+}
+
+/* Sends what no ASK has taken along. No lock held. */
+void dsm_done_send(struct dsm_region *r)
+{
+	struct pd_msg m[DSM_DONES];
+	u32 n;
+	int e = 0;
+
+	while (e != -EAGAIN && (n = done_take(r, m))) {
+		e = popcorn_send(r->d->n, r->c.home, PW_SYNC, PD_T_DONE, m, n * sizeof(*m),
+				 POPCORN_NOWAIT);
+		done_sent(r, m, n, e);
+	}
+}
+
 /* -------------------------------------------------------------------- asking */
 
 static struct dsm_ask *ask_get(struct dsm_region *r, u32 page, u32 req, bool ahead)
@@ -84,15 +184,19 @@ static void ask_remote(struct dsm_run *run, u32 req, u8 flags)
 {
 	struct dsm_region *r = run->r;
 	struct dsm_ask *k = ask_get(r, run->page, req, false);
-	struct pd_msg m;
+	struct pd_msg m[1 + DSM_DONES];
 	int e = -EAGAIN;
+	u32 dones;
 
 	r->page[run->page].ask_flags = flags;
 	if (k) {
 		k->a.done.fn = asked;
-		dsm_msg_fill(r, &m, run->page, req, 0, flags);
-		e = popcorn_request_async(r->d->n, r->c.home, PW_SYNC, PD_T_ASK, &m, sizeof(m),
-					  NULL, 0, DSM_FOREVER, POPCORN_NOWAIT, &k->a);
+		dsm_msg_fill(r, &m[0], run->page, req, 0, flags);
+		dones = done_take(r, m + 1);
+		e = popcorn_request_async(r->d->n, r->c.home, PW_SYNC, PD_T_ASK, m,
+					  (1 + dones) * sizeof(*m), NULL, 0, DSM_FOREVER,
+					  POPCORN_NOWAIT, &k->a);
+		done_sent(r, m + 1, dones, e);
 	}
 	if (e && k)
 		ask_put(k);
@@ -128,96 +232,6 @@ void dsm_ask(struct dsm_run *run, u32 req, u8 flags)
 		ask_home(run, req, flags);
 	else
 		ask_remote(run, req, flags);
-}
-
-/* ---------------------------------------------------------------------- done */
-
-/* Does one more page continue what @m says? */
-static bool joins(struct pd_msg *m, u32 page, u32 req, u8 flags)
-{
-	u32 p = le32_to_cpu(m->page), q = le32_to_cpu(m->req);
-
-	if (m->flags != flags || m->pages == PD_BATCH || page != p + m->pages ||
-	    req != q + m->pages)
-		return false;
-	m->pages++;
-	return true;
-}
-
-/**
- * dsm_done() - PD_SEND_DONE: is sent with others, after who waits for the page
- * @r:     region
- * @page:  page, its lock held
- * @req:   the request that is over
- * @flags: PD_F_FAIL or 0
- */
-void dsm_done(struct dsm_region *r, u32 page, u32 req, u8 flags)
-{
-	bool room = true;
-
-	r->page[page].done_req = req;
-	r->page[page].done_flags = flags;
-	atomic_fetch_add(&r->unsaid, 1);
-	ue_lock(&r->done_lock);
-	if (!r->dones || !joins(&r->done[r->dones - 1], page, req, flags)) {
-		room = r->dones < DSM_DONES;
-		if (room)
-			dsm_msg_fill(r, &r->done[r->dones++], page, req, 0, flags);
-	}
-	ue_unlock(&r->done_lock);
-	if (room)
-		dsm_due(r, 0);
-	else
-		dsm_later(r, page, DSM_TODO_DONE, 0);
-}
-
-/* DSM_TODO_DONE. Page lock held. */
-void dsm_done_again(struct dsm_region *r, u32 page)
-{
-	atomic_fetch_sub(&r->unsaid, 1);
-	dsm_done(r, page, r->page[page].done_req, r->page[page].done_flags);
-}
-
-/* What is to be sent now. Return: how many. */
-static u32 done_take(struct dsm_region *r, struct pd_msg *m)
-{
-	u32 n;
-
-	ue_lock(&r->done_lock);
-	n = r->dones;
-	memcpy(m, r->done, n * sizeof(*m));
-	r->dones = 0;
-	ue_unlock(&r->done_lock);
-	return n;
-}
-
-/* It was sent, or (@e) is to be tried again, unless the home is dead. No lock held. */
-static void done_sent(struct dsm_region *r, const struct pd_msg *m, u32 n, int e)
-{
-	u32 page, last;
-
-	for (; n; n--, m++) {
-		page = le32_to_cpu(m->page);
-		last = page + m->pages;
-		if (e != -EAGAIN)
-			atomic_fetch_sub(&r->unsaid, m->pages);
-		for (; e == -EAGAIN && page < last; page++) {
-			pthread_mutex_lock(&r->lock[dsm_bucket(page)]);
-			dsm_retry(r, page, DSM_TODO_DONE);
-			pthread_mutex_unlock(&r->lock[dsm_bucket(page)]);
-		}
-	}
-}
-
-/* Sends what no ASK has taken along. No lock held. */
-void dsm_done_send(struct dsm_region *r)
-{
-	struct pd_msg m[DSM_DONES];
-	u32 n = done_take(r, m);
-
-	if (n)
-		done_sent(r, m, n, popcorn_send(r->d->n, r->c.home, PW_URGENT, PD_T_DONE, m,
-						n * sizeof(*m), POPCORN_NOWAIT));
 }
 
 /* ------------------------------------------------------------- ahead of need */

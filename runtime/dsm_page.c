@@ -8,8 +8,6 @@
 
 #include "dsm.h"
 
-#define RETRY_NS	20000	/* until what could not be sent is tried again */
-
 u64 dsm_now(void)
 {
 	struct timespec t;
@@ -61,7 +59,7 @@ void dsm_later(struct dsm_region *r, u32 page, u8 todo, u64 when)
 /* It could not be sent now. Page lock held. */
 void dsm_retry(struct dsm_region *r, u32 page, u8 todo)
 {
-	dsm_later(r, page, todo, dsm_now() + RETRY_NS);
+	dsm_later(r, page, todo, dsm_now() + DSM_RETRY_NS);
 }
 
 static void work_page(struct dsm_region *r, u32 page, u64 now)
@@ -76,8 +74,6 @@ static void work_page(struct dsm_region *r, u32 page, u64 now)
 	dp->todo &= DSM_TODO_LATER;
 	if ((todo & DSM_TODO_ASK) && dp->p.want)
 		dsm_ask(&run, dp->p.req, dp->ask_flags);
-	if (todo & DSM_TODO_DONE)
-		dsm_done_again(r, page);
 	dsm_take(&run);
 	dsm_act_again(&run, todo, now);
 	dsm_end(&run);
@@ -98,7 +94,7 @@ static void work_region(struct dsm_region *r, u64 now)
 	}
 	dsm_done_send(r);
 	if (dsm_sync_work(r))
-		dsm_due(r, now + RETRY_NS);
+		dsm_due(r, now + DSM_RETRY_NS);
 }
 
 /**
