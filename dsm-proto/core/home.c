@@ -81,12 +81,16 @@ static void lost(struct pd_dir *d, struct pd_txn *x, struct pd_acts *out)
 		grant(x, -EIO, out);
 }
 
+/* Who has to drop a copy that isn't sent: the one who gives drops it, too. */
+static u64 others(const struct pd_dir *d, const struct pd_txn *x)
+{
+	return d->sharers & ~bit(x->node) & ~(x->steps & PD_X_NEEDS ? bit(x->from) : 0);
+}
+
 static void invalidate(struct pd_dir *d, struct pd_txn *x, struct pd_acts *out)
 {
 	x->steps |= PD_X_INVS;
-	x->acks = d->sharers & ~bit(x->node);
-	if (x->steps & PD_X_NEEDS)
-		x->acks &= ~bit(x->from);	/* the one who gives drops it, too */
+	x->acks = others(d, x);
 	if (x->acks)
 		pd_act(out, (struct pd_act){ .what = PD_SEND_INV, .mask = x->acks,
 					     .node = x->node, .req = x->req });
@@ -100,8 +104,13 @@ static void step(const struct pd_cfg *c, struct pd_dir *d, struct pd_txn *x,
 
 	if ((x->steps & PD_X_OVER) || (d->flags & PD_D_LOST))
 		return;
+	/*
+	 * Before the page is known to be on its way nobody else is told to drop a copy. In doubt
+	 * another one may have sent it before it died: then this one must have dropped its own.
+	 */
 	if (write && !(x->steps & PD_X_INVS) &&
-	    !(needs && x->from != c->home && (d->flags & PD_D_DOUBT)))
+	    (!needs || x->from == c->home || (x->steps & PD_X_SENT) ||
+	     (!others(d, x) && !(d->flags & PD_D_DOUBT))))
 		invalidate(d, x, out);
 	if (needs && !(x->steps & PD_X_FWD)) {
 		/* The home's page is data and right in one: after all acks. */
@@ -153,6 +162,8 @@ static struct pd_txn *finish(const struct pd_cfg *c, struct pd_home *h, struct p
 		return NULL;
 	if (!h->dir->sharers)
 		h->dir->flags |= PD_D_LOST;
+	else if (!(h->dir->sharers & bit(h->dir->owner)))
+		elect(c, h->dir);	/* it gave its copy to one who died */
 	*h->now = x->next;
 	x->next = NULL;
 	if (*h->now)
@@ -200,12 +211,11 @@ static void missed(const struct pd_cfg *c, struct pd_dir *d, struct pd_txn *x,
 	x->steps |= PD_X_SENT;
 	if (x->steps & PD_X_OVER)
 		return;
-	/* Once others drop theirs, or did, there is no other to ask. */
-	if ((x->steps & PD_X_INVS) || !supplier(c, d, &x->from)) {
+	if (!supplier(c, d, &x->from)) {
 		lost(d, x, out);
 		return;
 	}
-	x->steps &= ~PD_X_FWD;
+	x->steps &= ~(PD_X_FWD | PD_X_SENT);
 	step(c, d, x, out);
 }
 
@@ -251,8 +261,6 @@ struct pd_txn *pd_home_done(const struct pd_cfg *c, struct pd_home *h, u16 node,
 			if (node == c->home) {
 				d->owner = node;
 				d->flags &= ~PD_D_DOUBT;
-			} else if (!(d->sharers & bit(d->owner))) {
-				elect(c, d); /* it died when it had given */
 			}
 		}
 		d->flags &= ~PD_D_LOST;

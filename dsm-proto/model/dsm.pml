@@ -551,7 +551,8 @@ inline h_step()
 	:: W.over || W.lost -> skip
 	:: else ->
 		if
-		:: X.w && !W.invs && !(W.needs && W.from != HOME && W.doubt) -> h_invalidate()
+		:: X.w && !W.invs && (!W.needs || W.from == HOME || W.sent ||
+		   (!W.doubt && !(W.sharers & ~BIT(X.node) & ~BIT(W.from)))) -> h_invalidate()
 		:: else
 		fi;
 		if
@@ -618,7 +619,11 @@ inline h_finish()
 #else
 	:: W.over && !W.acks && (!W.fwd || W.sent) ->
 #endif
-		if :: !W.sharers -> W.lost = 1 :: else fi;
+		if
+		:: !W.sharers -> W.lost = 1
+		:: W.sharers && !(W.sharers & BIT(W.owner)) -> h_elect()
+		:: else
+		fi;
 		W.from = 0;
 		W.fwd = 0;
 		W.sent = 0;
@@ -669,10 +674,11 @@ inline h_missed()
 	:: W.over -> skip
 	:: else ->
 		if
-		:: W.invs || !W.sharers -> h_lose()
+		:: !W.sharers -> h_lose()
 		:: else ->
 			h_supplier();
 			W.fwd = 0;
+			W.sent = 0;
 			h_step()
 		fi
 	fi
@@ -710,7 +716,6 @@ inline h_done(n)
 				W.sharers = W.sharers | BIT(n);
 				if
 				:: n == HOME -> W.owner = n; W.doubt = 0
-				:: n != HOME && !(W.sharers & BIT(W.owner)) -> h_elect()
 				:: else
 				fi
 			fi;

@@ -356,8 +356,8 @@ static void act(struct region *rg, u16 node, u32 page, const struct pd_act *a, u
 		pp->fwd |= 1ull << a->to;
 		if (a->to == a->node)
 			sim_fail(s, "node %u is to give page %u to itself", a->to, page);
-		/* Until the home knows of a death it gives the page to the dead, or drops the rest. */
-		if (a->flags & PD_F_WRITE && (rg->node[a->to].dead || rg->node[a->node].dead))
+		/* Until the home knows of a death it gives the page to the dead. */
+		if (a->flags & PD_F_WRITE && rg->node[a->node].dead)
 			pp->died = true;
 		m.type = a->node == rg->home ? M_FETCH : M_FWD;
 		send(rg, m);
@@ -366,7 +366,9 @@ static void act(struct region *rg, u16 node, u32 page, const struct pd_act *a, u
 		if (pp->inv)
 			sim_fail(s, "page %u is invalidated while it is invalidated", page);
 		pp->inv = a->mask;
-		if (rg->node[a->node].dead)
+		/* Who had sent before it died may not have been heard. */
+		if (rg->node[a->node].dead ||
+		    (pp->now->steps & PD_X_NEEDS && rg->node[pp->now->from].dead))
 			pp->died = true;
 		for (i = 0; i < PD_NODES; i++) {
 			if (!(a->mask & 1ull << i))

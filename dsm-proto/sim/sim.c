@@ -120,8 +120,10 @@ static void crash(struct region *rg, u16 node)
 			    (o->doing == PD_IDLE || o->doing == PD_SHARES))
 				break;
 		}
+		/* One that is given to the dead doesn't; nor others, once told to go. */
 		if (i == rg->n || (x && x->flags & PD_F_WRITE &&
-				   x->steps & (PD_X_INVS | PD_X_FWD)))
+				   (x->steps & PD_X_INVS ||
+				    (x->steps & PD_X_FWD && x->node == node))))
 			pp->died = true;
 	}
 	for (i = 0; i < rg->n; i++) {
