@@ -9,4 +9,11 @@ $(BENCH_PROGRAMS): microbench/user/pin.h build/lib/libpopcorn.a
 	@mkdir -p $(@D)
 	$(CC) $(UE_CFLAGS) -o $@ $(filter %.c,$^) build/lib/libpopcorn.a $(UE_LIBS)
 
+# For guests, whose library is another.
+build/guest/popcorn-bench-dsm-%: microbench/user/dsm.c microbench/user/pin.h include/popcorn/popcorn.h \
+		build/guest/libpopcorn-%.a
+	@mkdir -p $(@D)
+	$(GUEST_LINK) -o $@ $< build/guest/libpopcorn-$*.a
+
 all: $(BENCH_PROGRAMS)
+guest: $(foreach a,amd64 arm64,build/guest/popcorn-bench-dsm-$(a))

@@ -49,20 +49,19 @@ def streamed(wire):
     return {"floor_name": "streamed page", "floor": line["median"]}
 
 
-def local(args, errors):
+def local(spec, args, errors):
     """Rows of user mode: every wire, faults served by a thread and by SIGBUS."""
     program = TOP / "build" / "bin" / PROGRAM
     libfloor.make(f"build/bin/{PROGRAM}")
     rows = []
-    jobs = [(wire, fault) for wire in ([args.transport] if args.transport else ["shm", "tcp"])
-            for fault in ("thread", "sigbus")]
+    jobs = [(wire, fault) for wire in args.transports for fault in ("thread", "sigbus")]
     names = libplan.only(list(FLOOR), args.rows)
     progress = libplan.Progress(len(jobs) * len(names), args.quiet)
     for wire, fault in jobs:
         for name in names:
             progress.step(f"{name} {wire} {fault}")
             cmd = [str(program), "--json", "--row", name, "--wire", wire, "--fault", fault,
-                   "--nodes", f"local:{args.count}", "--rounds", "3" if args.quick else "7"]
+                   "--nodes", f"local:{spec.nodes}", "--rounds", "3" if args.quick else "7"]
             try:
                 line = libfloor.only(libfloor.lines(libfloor.command(cmd, limit=LIMIT), PROGRAM),
                                      PROGRAM)
@@ -75,9 +74,9 @@ def local(args, errors):
             rows.append(libresult.row(
                 "dsm", name, "user", wire, line["size"], "us", stats([line], 1),
                 line.get("floor_name"), line.get("floor"), **share([line]),
-                poll=f"{line['poll']}, faults by {fault}", nodes=line["nodes"]))
+                poll=f"{line['poll']}, faults by {fault}", link=args.link, nodes=line["nodes"]))
     progress.end()
-    return libresult.machine(args.nodes), rows
+    return rows
 
 
 # ----------------------------------------------------------------- kernel mode
@@ -107,13 +106,13 @@ def wait_up(place, nodes):
                 "exit 0; sleep 0.2; done; cat /proc/popcorn_peers; exit 1", 60)
 
 
-def guests(place, transport, args, errors):
+def guests(place, nodes, transport, args, errors):
     """Rows of one transport in kernel mode."""
-    counts = place.one
+    once = place.one                    # figures repeat: one round will do
+    counts = place.one and not args.link    # with a wire to wait for, time isn't instructions alone
     scale, unit = (1000, "insn") if counts else (1, "us")
-    nodes = args.count
     floor = libkernel.kernel_floors(place, transport)[0]
-    rounds = 1 if counts else 3 if args.quick else 5
+    rounds = 1 if once else 3 if args.quick else 5
     names = [n for n in libplan.only(list(FLOOR), args.rows) if nodes > 2 or n != "three_hop"]
     progress = libplan.Progress(len(names) * rounds * 2, args.quiet)
     floors, rows = {}, []
@@ -127,7 +126,7 @@ def guests(place, transport, args, errors):
                     for _ in range(rounds):     # A B A B
                         need = FLOOR[name]
                         progress.step(f"{floor.name} {name}")
-                        if need and (not counts or need not in floors):
+                        if need and (not once or need not in floors):
                             line = floor.run(*need, FLOOR_ITERS, libplan.WINDOW)
                             got, _ = libresult.convert(line, "rtt", need[1], counts)
                             below.append(got["median"])
@@ -151,30 +150,29 @@ def guests(place, transport, args, errors):
 
 def run(spec, args):
     """Returns (machine, rows, errors)."""
-    args.count = spec.nodes
     errors = []
     libplan.only(list(FLOOR), args.rows)    # before anything boots
     if spec.kind == "local":
-        if args.transport == "rdma":
-            raise ResultError("local: has no rdma: use icount:2 or qemu:2")
         if args.link:
             import liblocal
             liblocal.slow_wire(args.link)
-        return (*local(args, errors), errors)
-    if args.transport == "shm":
-        raise ResultError(f"{spec.kind}: has no shm (that is user mode): use local:2")
+        rows = local(spec, args, errors)
+        return libresult.machine(spec.text, link=args.link), rows, errors
     if spec.kind == "hosts":
         from libhosts import place
-        get = f"command -v {PROGRAM} || {{ echo '{PROGRAM} is missing: make install' >&2; exit 1; }}"
+
+        def get(_):
+            return f"command -v {PROGRAM} || {{ echo '{PROGRAM} is missing: make install' >&2; exit 1; }}"
     else:
-        from libguest import place
-        libfloor.make(f"build/bin/{PROGRAM}")
-        get = f"cp /build/bin/{PROGRAM} /usr/bin/"     # it may be built anew meanwhile
+        from libguest import arches, place
+        libfloor.make(*(f"build/guest/{PROGRAM}-{a}" for a in arches(spec.arch)))
+
+        def get(node):      # a copy: it may be built anew meanwhile
+            return f"cp /build/guest/{PROGRAM}-{node.guest.arch} /usr/bin/{PROGRAM}"
     rows = []
-    args.floors_only, args.ablation = False, None
     with place(spec, args, True) as p:
         for node in p.nodes:
-            node.sh(get, 20)
-        for transport in [args.transport] if args.transport else ["rdma", "tcp"]:
-            rows += guests(p, transport, args, errors)
+            node.sh(get(node), 20)
+        for transport in args.transports:
+            rows += guests(p, spec.nodes, transport, args, errors)
         return libresult.machine(spec.text, p.kernel, guest=p.what), rows, errors

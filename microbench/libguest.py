@@ -52,9 +52,12 @@ class Place:
         self.what = f"QEMU TCG, {spec.arch}" + (", -icount shift=0" if self.one else "")
 
 
+def arches(arch):
+    return ("amd64", "arm64") if arch == "mixed" else (arch,)
+
+
 def build(kernel, arch):
-    arches = ("amd64", "arm64") if arch == "mixed" else (arch,)
-    libfloor.make("floors", *(f"modules-{kernel}-{a}" for a in arches))
+    libfloor.make("floors", *(f"modules-{kernel}-{a}" for a in arches(arch)))
 
 
 @contextlib.contextmanager

@@ -282,13 +282,6 @@ def measure(place, transport, args, plan, errors):
 
 def run(spec, args):
     """Returns (machine, rows, errors)."""
-    transports = [args.transport] if args.transport else ["rdma", "tcp"]
-    if "shm" in transports:
-        raise ResultError(f"{spec.kind}: has no shm (that is user mode): use local:2")
-    if spec.kind == "icount" and args.link:
-        if args.transport == "rdma":    # rxe hands itself what it sends to its own device
-            raise ResultError("icount: has no wire under RDMA for --link: use qemu:2")
-        transports = ["tcp"]
     if spec.kind == "hosts":
         from libhosts import place
     else:
@@ -296,7 +289,7 @@ def run(spec, args):
     rows, errors = [], []
     libplan.plan(spec.kind, args.quick, args.rows)  # is it possible? Machines take a while to boot
     with place(spec, args, not args.floors_only) as p:
-        for transport in transports:
+        for transport in args.transports:
             plan = libplan.plan(spec.kind, args.quick, args.rows)
             # With a wire to wait for, time isn't instructions alone.
             plan.counts &= not args.link

@@ -80,20 +80,14 @@ def measure(spec, args, bench, transport, poll, errors):
 
 def run(spec, args):
     """Returns (machine, rows, errors)."""
-    transports = [args.transport] if args.transport else ["tcp", "shm"]
-    if "rdma" in transports:
-        raise ResultError("local: has no RDMA (it is user mode): use icount:2 or qemu:2")
-    if args.link and args.transport == "shm":
-        raise ResultError("shm has no wire for --link")
     libfloor.make("floors", *([] if args.floors_only else ["build/bin/popcorn-bench"]))
     if args.link:
         slow_wire(args.link)
-        transports = ["tcp"]
     rows, errors = [], []
     with tempfile.TemporaryDirectory(prefix="popcorn-bench-") as d:
         # A copy, so that a build meanwhile does not change what is measured.
         bench = None if args.floors_only else shutil.copy2(BENCH, Path(d) / BENCH.name)
-        for transport in transports:
+        for transport in args.transports:
             for poll in POLLS:
                 rows += measure(spec, args, bench, transport, poll, errors)
     return libresult.machine(spec.text, link=args.link), rows, errors

@@ -75,3 +75,20 @@ def parse(text):
     if not 2 <= nodes <= 64:
         raise SpecError(f"bad SPEC '{text}': 2 to 64 nodes")
     return Spec(text, kind, nodes, arch or "amd64")
+
+
+def transports(spec, wanted, link):
+    """Those to measure: what is wanted, or all that the nodes have and, with a link, has a wire."""
+    local = spec.kind == "local"
+    has = ["tcp", "shm"] if local else ["rdma", "tcp"]
+    if wanted and wanted not in has:
+        raise SpecError(f"{spec.kind}: has no {wanted}, which is for "
+                        f"{'kernel' if local else 'user'} mode: use {'icount:2 or qemu:2' if local else 'local:2'}")
+    if link and spec.kind == "hosts":
+        raise SpecError("--link is for qemu:N, icount:N and local:N")
+    if link and spec.kind != "qemu":    # shm has no wire, and rxe hands its own device what it sends
+        has = ["tcp"]
+        if wanted and wanted not in has:
+            raise SpecError(f"{spec.kind}: has no wire under {wanted} for --link: "
+                            "use --transport tcp, or qemu:2")
+    return [wanted] if wanted else has

@@ -232,17 +232,18 @@ def test_no_such_row(suite, nodes):
     assert len(r.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("suite", ["transport", "dsm"])
 @pytest.mark.parametrize("args, says", [
-    (["--nodes", "icount:2", "--transport", "rdma"], "no wire under RDMA"),
-    (["--nodes", "local:2", "--transport", "shm"], "no wire"),
+    (["--nodes", "icount:2", "--transport", "rdma"], "no wire under rdma"),
+    (["--nodes", "local:2", "--transport", "shm"], "no wire under shm"),
     (["--nodes", "hosts:{hosts}"], "--link is for"),
     (["--nodes", "local:2", "--transport", "tcp"], "netem refuses 'nonsense'"),
 ])
-def test_a_link_that_cannot_be(tmp_path, args, says):
+def test_a_link_that_cannot_be(tmp_path, suite, args, says):
     (tmp_path / "hosts").write_text("a 10.0.0.1\nb 10.0.0.2\n")
     args = [a.format(hosts=tmp_path / "hosts") for a in args]
-    r = subprocess.run([str(TOP / "microbench" / "run"), "transport", *args, "--link", "nonsense",
-                        "--quick", "--floors-only"], capture_output=True, text=True, timeout=300)
+    r = subprocess.run([str(TOP / "microbench" / "run"), suite, *args, "--link", "nonsense",
+                        "--quick"], capture_output=True, text=True, timeout=300)
     assert r.returncode == 2 and says in r.stderr, r.stderr
     assert len(r.stderr.splitlines()) == 1
 

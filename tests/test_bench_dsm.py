@@ -57,3 +57,13 @@ def test_kernel_mode(tmp_path, kernel, transport):
     assert all(x["unit"] == "insn" and x["engine"] == "kernel" for x in got.values())
     assert all(got[n]["floor"] > 0 for n in ROWS - {"random", "false_sharing"})
     assert got["false_sharing"]["share"] >= 0.25
+
+
+@pytest.mark.qemu
+def test_a_link_is_waited_for(tmp_path):
+    """Both ways, by the floor as well, in time that is no longer instructions alone."""
+    r = run("--nodes", "icount:2", "--link", "delay 300us", "--rows", "upgrade", "--json", tmp_path / "a.json")
+    assert r.returncode == 0, r.stderr
+    got, = rows(tmp_path / "a.json")
+    assert got["transport"] == "tcp" and got["link"] == "delay 300us" and got["unit"] == "us"
+    assert got["median"] > 600 and got["floor"] > 600
