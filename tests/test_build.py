@@ -2,6 +2,7 @@
 """The build: sparse has nothing to say, modules need no build again, and CI fails when tests do."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -52,3 +53,19 @@ def test_closing_line_and_status(tmp_path, body, status, last):
     r = subprocess.run([sys.executable, "-m", "pytest", "-p", "no:cacheprovider", tmp_path],
                        capture_output=True, text=True, timeout=60)
     assert (r.returncode, r.stdout.splitlines()[-1]) == (status, last), r.stdout
+
+
+def test_every_file_says_its_licence():
+    """The modules' files GPL-2.0-only, all others that or MIT."""
+    r = subprocess.run(["git", "-C", TOP, "ls-files"], capture_output=True, text=True, timeout=60)
+    if r.returncode:
+        pytest.skip("no git repository")
+    bare = re.compile(r"(tests/.*/corpus/|tests/data/|packaging/LICENSES/)")
+    modules = re.compile(r"(Kbuild$|(kernel|rdma-kmod|microbench/kmod|tests/kmod)/"
+                         r"|transport/socket/k|microbench/floor/k)")
+    for name in r.stdout.splitlines():
+        if bare.match(name) or not (TOP / name).is_file():
+            continue
+        head = (TOP / name).read_text().split("\n", 3)[:3]
+        said = [m[1].strip() for ln in head if (m := re.search(r"SPDX-License-Identifier:([\w .-]*?)(\*/|-->|$)", ln))]
+        assert said == ["GPL-2.0-only" if modules.match(name) else "GPL-2.0-only OR MIT"], name
