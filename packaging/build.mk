@@ -12,6 +12,9 @@ DKMS_FILES = Kbuild $(wildcard include/popcorn/*.h kernel/*.[ch] transport/core/
 	transport/socket/k*.[ch] rdma-kmod/*.[ch] microbench/kmod/*.[ch] \
 	microbench/floor/k*.[ch])
 API_HDR := include/popcorn/popcorn.h include/popcorn/uapi.h
+# Each call has a page of its own name, and so have the programs behind `popcorn bench dsm` and `dsm-prof report`.
+MAN_ALSO := $(patsubst %,man3/%.3,$(shell sed -n 's/^.Nm \(popcorn_[a-z]*\).*/\1/p' runtime/tool/popcorn.3)) \
+	man1/popcorn-bench-dsm.1 man1/popcorn-dsm-report.1
 INSTALL_CONF = [ -e '$(2)' ] || install -m $(or $(3),644) -T $(1) '$(2)'
 
 .PHONY: install install-files uninstall
@@ -29,6 +32,7 @@ install-files: tool build/lib/libpopcorn.a build/bin/popcorn-bench-dsm
 	install -m 644 build/lib/libpopcorn.a '$(DESTDIR)$(PREFIX)/lib'
 	install -m 644 $(API_HDR) '$(DESTDIR)$(PREFIX)/include/popcorn'
 	for s in 1 3 4 5; do install -m 644 runtime/tool/*.$$s '$(DESTDIR)$(PREFIX)/share/man/man'$$s || exit; done
+	for p in $(MAN_ALSO); do echo ".so $${p%/*}/popcorn.$${p##*.}" >'$(DESTDIR)$(PREFIX)'/share/man/$$p || exit; done
 	install -m 644 packaging/*.service '$(DESTDIR)$(PREFIX)/lib/systemd/system'
 	install -m 644 packaging/modules-load.conf '$(DESTDIR)$(PREFIX)/lib/modules-load.d/popcorn.conf'
 	$(call INSTALL_CONF,packaging/modprobe.conf,$(DESTDIR)$(SYSCONFDIR)/modprobe.d/popcorn.conf)
@@ -41,5 +45,6 @@ uninstall:
 	rm -f $(patsubst %,'$(DESTDIR)$(PREFIX)/%',bin/popcorn bin/popcorn-bench-dsm bin/popcorn-dsm-report lib/libpopcorn.a \
 		$(API_HDR)) $(foreach s,1 3 4 5,$(patsubst runtime/tool/%,\
 		'$(DESTDIR)$(PREFIX)/share/man/man$(s)/%',$(wildcard runtime/tool/*.$(s)))) \
+		$(patsubst %,'$(DESTDIR)$(PREFIX)/share/man/%',$(MAN_ALSO)) \
 		$(patsubst packaging/%,'$(DESTDIR)$(PREFIX)/lib/systemd/system/%',\
 		$(wildcard packaging/*.service)) '$(DESTDIR)$(PREFIX)/lib/modules-load.d/popcorn.conf'

@@ -348,12 +348,32 @@ def test_page_is_clean(page):
 
 def test_page_names_every_parameter():
     page = (TOP / "runtime/tool/popcorn.4").read_text()
-    for name in ("kernel/main.c", "rdma-kmod/main.c", "transport/socket/ksocket.c"):
-        text = (TOP / name).read_text()
+    found = []
+    for name in (f for d in ("kernel", "rdma-kmod", "transport/socket") for f in (TOP / d).glob("*.c")):
+        text = name.read_text()
         params = re.findall(r"^module_param(?:_named)?\((\w+)", text, re.M)
-        assert params and len(params) == len(re.findall(r"^MODULE_PARM_DESC", text, re.M))
+        assert len(params) == len(re.findall(r"^MODULE_PARM_DESC", text, re.M))
         for p in params:
             assert re.search(rf"^\.It Cm .*\b{p}\b", page, re.M), f"{p} of {name}"
+        found += params
+    assert {"dead_ms", "device", "keyfile", "dsm_pages_max"} <= set(found)
+
+
+def test_page_names_every_call():
+    """And each can be asked for by its name."""
+    page = (TOP / "runtime/tool/popcorn.3").read_text()
+    header = (TOP / "include/popcorn/popcorn.h").read_text()
+    calls = set(re.findall(r"^\w[^(*;]*[ *](popcorn_\w+)\(", header, re.M))
+    assert len(calls) > 10
+    for pattern in (r"^\.Nm (popcorn_\w+)", r"^\.Fn (popcorn_\w+)"):
+        assert set(re.findall(pattern, page, re.M)) == calls
+
+
+def test_page_names_every_variable():
+    page = (TOP / "runtime/tool/popcorn.3").read_text()
+    for f in (TOP / "runtime").glob("*.c"):
+        for name in re.findall(r'"(POPCORN_[A-Z_]+)"', f.read_text()):
+            assert re.search(rf"^\.It Ev .*\b{name}\b", page, re.M), f"{name} of {f}"
 
 
 # ---------------------------------------------------------------- guest
