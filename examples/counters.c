@@ -3,7 +3,7 @@
  * A mistake to find with popcorn dsm-prof: each node counts for itself, but the counters
  * lie side by side, so their page moves at every turn. `apart` mends it.
  *
- *	popcorn dsm-prof record -- popcorn run --nodes local:2 example-counters
+ *	popcorn dsm-prof record popcorn run --nodes local:2 example-counters
  *	popcorn dsm-prof report
  *	popcorn run --nodes local:2 example-counters 1000 apart
  */
@@ -40,6 +40,7 @@ static __attribute__((noinline)) void count_all(_Atomic unsigned long *all)
 int main(int argc, char **argv)
 {
 	unsigned long rounds = argc > 1 ? strtoul(argv[1], NULL, 10) : 1000, sum = 0, i;
+	int ok;
 	size_t step = argc > 2 && !strcmp(argv[2], "apart") ? EACH : 1;
 	_Atomic unsigned long *all;
 	unsigned int self, nodes;
@@ -72,10 +73,10 @@ int main(int argc, char **argv)
 	need("barrier", popcorn_barrier(r, BARRIER, nodes));
 	for (i = 0; i < nodes; i++)
 		sum += own[i * step];
+	ok = sum == rounds * nodes && *all == sum;
 	if (self == 0)
-		printf("%lu rounds of %u nodes: %s\n", rounds, nodes,
-		       sum == rounds * nodes && *all == sum ? "right" : "WRONG");
+		printf("%lu rounds of %u nodes: %s\n", rounds, nodes, ok ? "right" : "WRONG");
 	need("barrier", popcorn_barrier(r, BARRIER, nodes));
 	popcorn_close(p);
-	return sum != rounds * nodes;
+	return !ok;
 }
