@@ -149,6 +149,9 @@ def test_what_is_missing_is_told(tmp_path):
     assert done.returncode == 1 and ".png or .svg" in done.stderr
     done = prof("report", "--symfs", "a", "--symfs", "b", tmp_path)
     assert done.returncode == 1 and "as often as" in done.stderr
+    for top in ("0", "-3", "x"):
+        done = prof("report", "-n", top, tmp_path)
+        assert done.returncode == 2 and "not a number from 1 on" in done.stderr
 
 
 def test_a_trace(tmp_path):
