@@ -437,7 +437,7 @@ void dsm_run_unmap(struct dsm_run *run)
 	if (dsm_take_away(r, run->pg, run->index)) {
 		run->pg->todo &= ~DSM_TODO_UNMAP;
 		run->pg->tries = 0;
-		trace_popcorn_dsm_inv(r, run->pg, run->index);
+		trace_popcorn_dsm_inv(r, run->index, run->pg->p.doing);
 		pd_unmapped(&r->cfg, &run->pg->p, &run->out);
 		dsm_take(run, 0);
 	} else {

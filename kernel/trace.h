@@ -150,74 +150,48 @@ TRACE_EVENT(popcorn_dsm_fault,
 		  __entry->ip, __entry->call, __entry->tgid)
 );
 
-/* This node's request for a page has ended: 0 or -errno. */
-TRACE_EVENT(popcorn_dsm_end,
-	TP_PROTO(const struct dsm_region *r, u32 index, int status),
-	TP_ARGS(r, index, status),
+DECLARE_EVENT_CLASS(popcorn_dsm_page,
+	TP_PROTO(const struct dsm_region *r, u32 index, int what),
+	TP_ARGS(r, index, what),
 	TP_STRUCT__entry(
 		__field(u16, node)
 		__field(u16, home)
 		__field(u32, region)
 		__field(u32, index)
-		__field(int, status)
+		__field(int, what)
 	),
 	TP_fast_assign(
 		__entry->node = r->cfg.self;
 		__entry->home = r->cfg.home;
 		__entry->region = r->id;
 		__entry->index = index;
-		__entry->status = status;
+		__entry->what = what;
 	),
 	TP_printk("node=%u home=%u region=%u page=%u status=%d", __entry->node, __entry->home,
-		  __entry->region, __entry->index, __entry->status)
+		  __entry->region, __entry->index, __entry->what)
 );
+
+/* This node's request for a page has ended: 0 or -errno. */
+DEFINE_EVENT(popcorn_dsm_page, popcorn_dsm_end,
+	TP_PROTO(const struct dsm_region *r, u32 index, int what),
+	TP_ARGS(r, index, what));
 
 /* A page's bytes came from another node. */
-TRACE_EVENT(popcorn_dsm_data,
-	TP_PROTO(const struct dsm_region *r, u32 index, u16 from),
-	TP_ARGS(r, index, from),
-	TP_STRUCT__entry(
-		__field(u16, node)
-		__field(u16, home)
-		__field(u32, region)
-		__field(u32, index)
-		__field(u16, from)
-	),
-	TP_fast_assign(
-		__entry->node = r->cfg.self;
-		__entry->home = r->cfg.home;
-		__entry->region = r->id;
-		__entry->index = index;
-		__entry->from = from;
-	),
-	TP_printk("node=%u home=%u region=%u page=%u from=%u", __entry->node, __entry->home,
-		  __entry->region, __entry->index, __entry->from)
-);
+DEFINE_EVENT_PRINT(popcorn_dsm_page, popcorn_dsm_data,
+	TP_PROTO(const struct dsm_region *r, u32 index, int what),
+	TP_ARGS(r, index, what),
+	TP_printk("node=%u home=%u region=%u page=%u from=%d", __entry->node, __entry->home,
+		  __entry->region, __entry->index, __entry->what));
 
 /* A page has left this node's mappings, or can't be written through them any more (shared). */
-TRACE_EVENT(popcorn_dsm_inv,
-	TP_PROTO(const struct dsm_region *r, const struct dsm_page *pg, u32 index),
-	TP_ARGS(r, pg, index),
-	TP_STRUCT__entry(
-		__field(u16, node)
-		__field(u16, home)
-		__field(u32, region)
-		__field(u32, index)
-		__field(u8, doing)
-	),
-	TP_fast_assign(
-		__entry->node = r->cfg.self;
-		__entry->home = r->cfg.home;
-		__entry->region = r->id;
-		__entry->index = index;
-		__entry->doing = pg->p.doing;
-	),
+DEFINE_EVENT_PRINT(popcorn_dsm_page, popcorn_dsm_inv,
+	TP_PROTO(const struct dsm_region *r, u32 index, int what),
+	TP_ARGS(r, index, what),
 	TP_printk("node=%u home=%u region=%u page=%u how=%s", __entry->node, __entry->home,
 		  __entry->region, __entry->index,
-		  __print_symbolic(__entry->doing, { PD_INVALIDATES, "invalidated" },
+		  __print_symbolic(__entry->what, { PD_INVALIDATES, "invalidated" },
 				   { PD_GIVES, "given" }, { PD_SHARES, "shared" },
-				   { PD_DROPS, "dropped" }, { PD_MISSES, "dropped" }))
-);
+				   { PD_DROPS, "dropped" }, { PD_MISSES, "dropped" })));
 
 #endif
 
