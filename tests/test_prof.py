@@ -5,6 +5,7 @@ import json
 import platform
 import re
 import shutil
+import signal
 import struct
 import subprocess
 from pathlib import Path
@@ -105,6 +106,9 @@ def test_record_refuses(tmp_path):
     done = prof("record", "-o", tmp_path / "a", "sh", "-c", "exit 3")
     assert done.returncode == 3 and "nothing was recorded" in done.stderr
     assert prof("record", "-o", tmp_path / "b", "/nowhere/program").returncode == 127
+    done = prof("record", "-o", tmp_path / "n", "sh", "-c", "kill -HUP $$; exit 4",     # as nohup does
+                preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    assert done.returncode == 4
     for root, why in (("/", "popcorn.ko isn't loaded|no tracefs|by root"), (tmp_path, "no tracefs|by root")):
         done = subprocess.run([BIN / "popcorn", "-R", root, "dsm-prof", "record", "-k", "-o",
                                tmp_path / "c", "true"], capture_output=True, text=True, timeout=20)

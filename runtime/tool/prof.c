@@ -61,11 +61,13 @@ static void on_signal(int sig)
 
 static int start(char **argv)
 {
-	struct sigaction sa = { .sa_handler = on_signal };
+	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
+	struct sigaction sa = { .sa_handler = on_signal }, old;
+	size_t i;
 
-	sigaction(SIGINT, &sa, NULL);
-	sigaction(SIGTERM, &sa, NULL);
-	sigaction(SIGHUP, &sa, NULL);
+	for (i = 0; i < sizeof(signals) / sizeof(*signals); i++)
+		if (!sigaction(signals[i], NULL, &old) && old.sa_handler != SIG_IGN)	/* nohup */
+			sigaction(signals[i], &sa, NULL);
 	child = fork();
 	if (child < 0)
 		return fail("fork: %s", strerror(errno));
@@ -231,6 +233,8 @@ static int record_kernel(const char *dir, char **argv)
 	path = xprintf("%s/trace_pipe", instance);
 	p.fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	fprintf(out, "# popcorn dsm-prof 1 wall %llu\n", ns(CLOCK_REALTIME) - ns(CLOCK_MONOTONIC));
+	if (p.fd < 0)
+		fail("%s: %s", path, strerror(errno));
 	if (p.fd < 0 || start(argv)) {
 		instance_end();
 		return EXIT_FAILED;
