@@ -298,6 +298,8 @@ type filter hook input priority 0; policy {policy};
     ("drop", "iifname { eth7, va } accept", "", "ok"),
     ("drop", "ct state vmap { established : accept, invalid : drop }; meta l4proto tcp accept", "",
      "ok"),
+    ("drop", "ip protocol tcp accept", "", "ok"),
+    ("drop", "meta l4proto { udp, icmp } accept", "", "fail"),
     ("accept", "ct state new log prefix \"drop it \" drop", "", "fail"),
     ("accept", "tcp dport 7471 reject with tcp reset", "", "fail"),
     ("accept", "tcp dport 22 drop; ip6 saddr fd00::/8 drop", "", "ok"),

@@ -254,7 +254,7 @@ static enum fate rule(const struct chain *c, const char *text, const struct pack
 			else if (w && !strcmp(w, "daddr"))
 				*m = both(*m, side(&s, ADDR, p, &p->to->addr, NULL));
 			else if (w && (!strcmp(w, "protocol") || !strcmp(w, "nexthdr")))
-				*m = both(*m, side(&s, NAME, p, NULL, p->tcp ? "tcp" : "udp"));
+				*m = both(*m, side(&s, NAME, p, NULL, p->tcp ? "6" : "17"));
 			else
 				*m = both(*m, MAYBE);
 		} else if (!strcmp(w, "iif") || !strcmp(w, "iifname")) {
@@ -265,7 +265,7 @@ static enum fate rule(const struct chain *c, const char *text, const struct pack
 		} else if (!strcmp(w, "meta")) {
 			w = word(&s);
 			if (w && !strcmp(w, "l4proto"))
-				*m = both(*m, side(&s, NAME, p, NULL, p->tcp ? "tcp" : "udp"));
+				*m = both(*m, side(&s, NAME, p, NULL, p->tcp ? "6" : "17"));
 			else if (w && !strcmp(w, "nfproto"))
 				*m = both(*m, side(&s, NAME, p, NULL, v4 ? "ipv4" : "ipv6"));
 			else
@@ -416,7 +416,8 @@ void check_firewall(void)
 		verdict(WARN, "firewall", "sudo popcorn doctor", "only root can read the rules");
 		return;
 	}
-	text = output("nft -s list ruleset");
+	/* Protocols by number: their names would be those that /etc/protocols has, if it is there. */
+	text = output("nft -s -p list ruleset");
 	if (!text && exists("/sys/module/nf_tables")) {
 		verdict(WARN, "firewall", "apt install nftables",
 			"nf_tables is loaded, but its rules can't be read without nft");
