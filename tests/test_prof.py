@@ -158,6 +158,14 @@ def test_what_is_missing_is_told(tmp_path):
         assert done.returncode == 2 and "not a number from 1 on" in done.stderr
 
 
+def test_without_python(tmp_path):
+    shutil.copy(BIN / "popcorn", tmp_path)
+    (tmp_path / "popcorn-dsm-report").write_text("#!/nowhere/python3\n")
+    (tmp_path / "popcorn-dsm-report").chmod(0o755)
+    done = subprocess.run([tmp_path / "popcorn", "dsm-prof", "report"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "apt install python3" in done.stderr and done.stderr.count("\n") == 1
+
+
 def test_a_trace(tmp_path):
     """What trace_pipe prints, with events that were lost between, a command with blanks in its name."""
     fault = "popcorn_dsm_fault: node=1 home=0 region=1 at=0x1008 kind=read ip=0x10 call=0 tgid=7"

@@ -245,6 +245,10 @@ int exec_own(char **argv)
 			*slash = 0;
 			path = xprintf("%s/%s", self, *argv);
 			execv(path, argv);
+			if (errno == ENOENT && !access(path, X_OK)) {
+				fprintf(stderr, "popcorn: %s needs python3: apt install python3\n", path);
+				return EXIT_FAILED;
+			}
 			free(path);
 		}
 	}
