@@ -171,16 +171,18 @@ static void t_false_sharing(void)
 static void t_straddle(void)
 {
 	unsigned char *record = mem + 5 * PAGE + 3001;
-	uint64_t n = 0, x;
+	unsigned char *own = mem + (14 + me) * PAGE - 3;	/* its pages are the neighbours', too */
+	uint64_t n = 0, x, was;
 	uint32_t i;
 
 	for (; !over(); n++) {
-		memcpy(&x, mem + 12 * PAGE - 3, 8);
-		x = (n << 8 | me) * 0x0101;
-		memcpy(mem + 12 * PAGE - 3, &x, 8);		/* nobody gets between its halves ... */
-		memcpy(mem + 14 * PAGE - 8 * NODES + 16 * me + 5, &n, 8); /* ... of this: its own */
-		memcpy(&x, mem + 14 * PAGE - 8 * NODES + 16 * me + 5, 8);
-		want(x == n);
+		x = n * 0x0101010101010101;
+		memcpy(mem + 12 * PAGE - 3, &x, 8);		/* everybody's: which halves last is chance */
+		if (n) {
+			memcpy(&was, own, 8);
+			want(was == x - 0x0101010101010101);
+		}
+		memcpy(own, &x, 8);
 		want(!popcorn_lock(r, 1));
 		for (i = 1; i < RECORD; i++)
 			want(record[i] == record[0]);
