@@ -68,7 +68,7 @@ int popcorn_create(popcorn_t *p, uint32_t id, size_t bytes,
 
 int popcorn_attach(popcorn_t *p, unsigned int home, uint32_t id, popcorn_region_t **out)
 {
-	if (!p || !out || !id || home == p->self || home >= popcorn_nodes(p))
+	if (!p || !out || !id || home >= popcorn_nodes(p))
 		return -EINVAL;
 	return p->ops->attach(p, home, id, out);
 }

@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -21,11 +22,14 @@
 struct kernel {
 	struct popcorn p;
 	unsigned int nodes;
+	pthread_mutex_t lock;
+	struct kernel_region *regions;
 };
 
 struct kernel_region {
 	struct popcorn_region r;
 	int fd;
+	struct kernel_region *next;
 };
 
 static int fd_of(const struct popcorn_region *r)
@@ -38,11 +42,6 @@ static int call(int fd, unsigned long what, void *arg)
 	return ioctl(fd, what, arg) ? -errno : 0;
 }
 
-static void kernel_close(struct popcorn *p)
-{
-	free(p);
-}
-
 static unsigned int kernel_nodes(const struct popcorn *p)
 {
 	return ((const struct kernel *)p)->nodes;
@@ -51,6 +50,7 @@ static unsigned int kernel_nodes(const struct popcorn *p)
 static int region_open(struct popcorn *p, unsigned long what, struct popcorn_ioc_region *io,
 		       struct popcorn_region **out)
 {
+	struct kernel *owner = (struct kernel *)p;
 	struct kernel_region *k = calloc(1, sizeof(*k));
 	int e;
 
@@ -68,6 +68,10 @@ static int region_open(struct popcorn *p, unsigned long what, struct popcorn_ioc
 	k->r.id = io->id;
 	k->r.home = io->home;
 	k->r.bytes = io->bytes;
+	pthread_mutex_lock(&owner->lock);
+	k->next = owner->regions;
+	owner->regions = k;
+	pthread_mutex_unlock(&owner->lock);
 	*out = &k->r;
 	return 0;
 }
@@ -101,14 +105,31 @@ static int kernel_attach(struct popcorn *p, unsigned int home, uint32_t id,
 
 static int kernel_detach(struct popcorn_region *r)
 {
+	struct kernel *owner = (struct kernel *)r->p;
+	struct kernel_region **at;
 	int e = 0;
 
+	pthread_mutex_lock(&owner->lock);
+	for (at = &owner->regions; &(*at)->r != r; at = &(*at)->next)
+		;
+	*at = (*at)->next;
+	pthread_mutex_unlock(&owner->lock);
 	if (r->map && munmap(r->map, r->bytes))
 		e = -errno;
 	if (close(fd_of(r)) && !e)
 		e = -errno;
 	free(r);
 	return e;
+}
+
+static void kernel_close(struct popcorn *p)
+{
+	struct kernel *k = (struct kernel *)p;
+
+	while (k->regions)
+		kernel_detach(&k->regions->r);
+	pthread_mutex_destroy(&k->lock);
+	free(k);
 }
 
 static int kernel_map(struct popcorn_region *r, void *at)
@@ -224,6 +245,7 @@ int api_kernel_open(const char *spec, struct popcorn **out)
 	k = calloc(1, sizeof(*k));
 	if (!k)
 		return -ENOMEM;
+	pthread_mutex_init(&k->lock, NULL);
 	k->p.ops = &kernel_ops;
 	k->p.self = info.node;
 	k->nodes = info.nodes;

@@ -206,6 +206,29 @@ static int device(void)
 	return fd;
 }
 
+/*
+ * Another program of the home's, in the same process: has the region for itself, and leaves it by
+ * popcorn_close().
+ */
+static void another(void)
+{
+	popcorn_region_t *s, *none;
+	_Atomic uint32_t *at;
+	popcorn_t *q;
+	int fds[2];
+
+	want((fds[0] = dup(0)) >= 0 && !close(fds[0]));
+	want(!popcorn_open(NULL, &q) && !popcorn_attach(q, home, id, &s));
+	want(popcorn_create(q, id, PAGE, NULL, &none) == -EEXIST);
+	at = popcorn_map(s, NULL);
+	want(at && (void *)at != mem);
+	atomic_fetch_add((_Atomic uint32_t *)((unsigned char *)at + 8 * PAGE + 3500), 5);
+	want(*word(8, 3500) == 5);
+	popcorn_close(q);
+	want(msync((void *)at, PAGE, MS_ASYNC) == -1 && errno == ENOMEM);	/* not mapped */
+	want((fds[1] = dup(0)) == fds[0] && !close(fds[1]));			/* not open */
+}
+
 /* The other nodes want pages 8 to 23 all the time, to write. */
 static void disturb(void)
 {
@@ -430,6 +453,7 @@ static void t_calls(void)
 		direct(disk);
 		printf("%s after %llu ms\n", disk, (unsigned long long)(now_ms() - began));
 	}
+	another();
 	futexes();
 	tracing();
 	printf("traced after %llu ms\n", (unsigned long long)(now_ms() - began));
