@@ -279,6 +279,12 @@ static inline void *dsm_alias(const struct dsm_region *r, u32 page)
 	return r->alias + ((size_t)page << UE_PAGE_SHIFT);
 }
 
+/* Memory for a page, if the memfd has none there yet; its bytes stay. */
+static inline void dsm_back(const struct dsm_region *r, u32 page)
+{
+	atomic_fetch_or_explicit((_Atomic u8 *)dsm_alias(r, page), 0, memory_order_relaxed);
+}
+
 u64 dsm_now(void);	/* ns, CLOCK_MONOTONIC */
 void dsm_log(const struct dsm *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

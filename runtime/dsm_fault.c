@@ -109,14 +109,13 @@ static s64 put(int uffd, bool copies, void *at, const void *src, size_t len, u64
 static int show(struct dsm_region *r, u32 page, bool write)
 {
 	void *at = r->map + ((size_t)page << UE_PAGE_SHIFT);
-	_Atomic u8 *byte = dsm_alias(r, page);
 	s64 e;
 
 	do {
 		e = put(r->d->uffd, r->d->copies, at, dsm_alias(r, page), UE_PAGE,
 			write ? 0 : TO_READ);
 		if (e == -EFAULT && !r->d->copies) {
-			atomic_fetch_or(byte, 0);	/* the memfd has no page there yet */
+			dsm_back(r, page);
 			e = -EAGAIN;
 		}
 	} while (e == -EAGAIN);

@@ -223,6 +223,9 @@ int dsm_page_fault(struct dsm_region *r, u32 page, bool write, bool stale, bool 
 			  &r->stat.faults_upgrade : &r->stat.faults_write);
 	}
 	dsm_end(&run);
+	/* While it is on its way. */
+	if (e == -EINPROGRESS && !__atomic_load_n(&r->page[page].backed, __ATOMIC_RELAXED))
+		dsm_back(r, page);
 	if (waits && !write && e != -EIO)
 		read_ahead(r, page, n);
 	return e;
