@@ -392,6 +392,7 @@ int dsm_attach(struct dsm *d, u16 home, u32 id, struct dsm_region **out);
 int dsm_detach(struct dsm_region *r);
 struct dsm_region *dsm_region_get(struct dsm *d, u32 id);
 struct dsm_region *dsm_region_at(struct dsm *d, u64 addr);
+struct dsm_region *dsm_region_nth(struct dsm *d, u32 i);
 void dsm_region_put(struct dsm_region *r);
 void dsm_region_end(struct dsm_region *r, const char *error);
 void dsm_on_attach(struct popcorn_msg *m);

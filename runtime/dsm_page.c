@@ -116,11 +116,7 @@ void dsm_work(struct dsm *d)
 		return;
 	atomic_store(&d->due, ~0ull);
 	for (i = 0; i < DSM_REGIONS; i++) {
-		ue_lock(&d->map);
-		r = d->region[i];
-		if (r)
-			atomic_fetch_add(&r->refs, 1);
-		ue_unlock(&d->map);
+		r = dsm_region_nth(d, i);
 		if (!r)
 			continue;
 		due = atomic_load(&r->due);

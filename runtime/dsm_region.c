@@ -78,10 +78,12 @@ struct dsm_region *dsm_region_at(struct dsm *d, u64 addr)
 }
 
 /* The @i-th one, or NULL. */
-static struct dsm_region *region_nth(struct dsm *d, u32 i)
+struct dsm_region *dsm_region_nth(struct dsm *d, u32 i)
 {
 	struct dsm_region *r;
 
+	if (!__atomic_load_n(&d->region[i], __ATOMIC_RELAXED))
+		return NULL;
 	ue_lock(&d->map);
 	r = d->region[i];
 	if (r)
@@ -128,7 +130,8 @@ static int link_region(struct dsm *d, struct dsm_region *r)
 	int e = 0;
 
 	ue_lock(&d->map);
-	for (i = 0; i < DSM_REGIONS; i++) {
+	/* The first place that is free: who looks for a region begins there. */
+	for (i = DSM_REGIONS; i--;) {
 		if (!d->region[i])
 			at = i;
 		else if (d->region[i]->id == r->id)
@@ -510,7 +513,7 @@ static void on_event(const struct popcorn_event *ev)
 	u32 i;
 
 	for (i = 0; i < DSM_REGIONS; i++) {
-		r = region_nth(d, i);
+		r = dsm_region_nth(d, i);
 		if (!r)
 			continue;
 		if (dsm_is_home(r)) {
