@@ -349,7 +349,7 @@ static void fault(struct dsm *d, u64 addr, u64 flags, u32 tid)
 static bool read_faults(struct dsm *d)
 {
 	struct uffd_msg m[FAULTS_AT_ONCE];
-	ssize_t got = read(d->uffd, m, sizeof(m));
+	ssize_t got = syscall(SYS_read, d->uffd, m, sizeof(m));	/* no point to be cancelled at */
 	size_t i;
 
 	if (got <= 0)

@@ -5,11 +5,16 @@
  * A stream is received into one buffer and frames are handled where they lie
  * there; a page that did not arrive whole is received into its frame directly.
  * (For one that did, a second system call would cost more than the copy.)
+ *
+ * System calls on the way of a message are made by syscall(): where a thread can be
+ * cancelled, as in send(), the C library has locked instructions around them, and who
+ * holds the poll role must not be.
  */
 #define _GNU_SOURCE
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -18,6 +23,7 @@
 
 #define RX_BUF		65536
 #define IOV_MAX_TX	34
+#define TX_FLAGS	(MSG_NOSIGNAL | MSG_DONTWAIT)
 
 /*
  * How much is sent or received at a time. Between two pieces of bulk the poller looks
@@ -217,8 +223,8 @@ static int push(struct usock *u)
 	struct msghdr m = { .msg_iov = v, .msg_iovlen = n };
 	ssize_t r;
 
-	r = n == 1 ? send(u->c.fd, v->iov_base, v->iov_len, MSG_NOSIGNAL | MSG_DONTWAIT)
-		   : sendmsg(u->c.fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+	r = n == 1 ? syscall(SYS_sendto, u->c.fd, v->iov_base, v->iov_len, TX_FLAGS, NULL, 0)
+		   : syscall(SYS_sendmsg, u->c.fd, &m, TX_FLAGS);
 	if (unlikely(r < 0))
 		return errno == EINTR ? -EAGAIN : -errno;
 	for (; n && (size_t)r >= v->iov_len; v++, n--, u->iov_at++)
@@ -315,7 +321,7 @@ static int frame(struct usock *u)
 /* Return: bytes, 0 if there are none, or -errno. */
 static int receive(struct usock *u, void *to, u32 room)
 {
-	ssize_t r = recv(u->c.fd, to, room, MSG_DONTWAIT);
+	ssize_t r = syscall(SYS_recvfrom, u->c.fd, to, (size_t)room, MSG_DONTWAIT, NULL, NULL);
 
 	if (likely(r > 0))
 		return r;
