@@ -158,7 +158,7 @@ void dsm_map_page(struct dsm_region *r, u32 page, bool stale)
 
 	if (!r->map || r->dead)
 		return;
-	if (!may || r->suspended) {
+	if (!may || r->suspended || (!stale && dp->mapped == may)) {
 		dsm_map_wake(r, page, 1);
 		return;
 	}
@@ -166,9 +166,11 @@ void dsm_map_page(struct dsm_region *r, u32 page, bool stale)
 		e = show(r, page, may == DSM_WRITE);
 	if (e == -EEXIST && may == DSM_WRITE)
 		e = protect(r, page, false);
-	else if (e)
+	if (e)
 		dsm_map_wake(r, page, 1);
 	woke = true;
+	if (e && e != -EEXIST)
+		return;		/* the fault comes again */
 	dp->mapped = may;
 	pd_mapped(&dp->p, dsm_now());
 }
