@@ -123,6 +123,19 @@ def test_plot_of_floors_alone(doc, tmp_path):
     assert r.returncode == 0, r.stderr
 
 
+def test_plot_of_what_is_added_alone(doc, tmp_path):
+    """Shared memory has no round trips of many sizes, and some of its rows have no floor."""
+    stats = {"median": 9, "p99": 9, "min": None, "avg": None, "p999": None}
+    rows = [libresult.row("dsm", name, "kernel", "tcp", 4096, "us", stats, "ktcp" if floor else None, floor)
+            for name, floor in (("lock", 10), ("upgrade", 5), ("random", None))]
+    path = broken(doc, tmp_path / "d.json", lambda d: d.update(rows=rows))
+    r = tool("plot", path, "-o", tmp_path / "d.png")
+    assert r.returncode == 0 and (tmp_path / "d.png").exists(), r.stderr
+    path = broken(doc, tmp_path / "d.json", lambda d: d.update(rows=rows[2:]))
+    r = tool("plot", path, "-o", tmp_path / "d.png")
+    assert r.returncode == 1 and "neither a round trip nor a floor" in r.stderr
+
+
 def test_plot_bad_name():
     r = tool("plot", SAMPLE, "-o", "x.gif")
     assert r.returncode == 1 and ".png or .svg" in r.stderr
