@@ -85,9 +85,19 @@ struct popcorn_ioc_sync {
 
 /**
  * struct popcorn_ioc_stat - POPCORN_IOC_STAT: this node's figures of the region
- * @resident:   pages here
- * @faults:     faults served here, by whether a message was needed
- * @fault_ns:   what remote faults took, all together
+ * @resident:       pages here
+ * @faults_local:   faults that needed no message
+ * @faults_read:    faults to read that needed one
+ * @faults_write:   to write a page that wasn't here
+ * @faults_upgrade: to write a page that was here to read
+ * @fault_ns:       what those that needed one took, all together
+ * @invalidated:    copies dropped because another node writes
+ * @supplied:       pages sent to others, also those given up with it
+ * @ahead:          pages asked for ahead of need
+ * @ahead_used:     those of them that were touched
+ * @dropped:        copies given up for lack of memory or on advice
+ * @lost:           kernel mode: accesses that raised SIGBUS; user mode, at the home: pages
+ *                  whose only copy died with its node
  */
 struct popcorn_ioc_stat {
 	__u64 resident;
