@@ -5,13 +5,13 @@
 BENCH_PROGRAMS := build/bin/popcorn-bench build/bin/popcorn-bench-dsm
 build/bin/popcorn-bench: microbench/user/bench.c runtime/transport.h
 build/bin/popcorn-bench-dsm: microbench/user/dsm.c include/popcorn/popcorn.h
-$(BENCH_PROGRAMS): microbench/user/pin.h build/lib/libpopcorn.a
+$(BENCH_PROGRAMS): microbench/user/args.h microbench/user/pin.h build/lib/libpopcorn.a
 	@mkdir -p $(@D)
 	$(CC) $(UE_CFLAGS) -o $@ $(filter %.c,$^) build/lib/libpopcorn.a $(UE_LIBS)
 
 # For guests, whose library is another.
-build/guest/popcorn-bench-dsm-%: microbench/user/dsm.c microbench/user/pin.h include/popcorn/popcorn.h \
-		build/guest/libpopcorn-%.a
+build/guest/popcorn-bench-dsm-%: microbench/user/dsm.c microbench/user/args.h microbench/user/pin.h \
+		include/popcorn/popcorn.h build/guest/libpopcorn-%.a
 	@mkdir -p $(@D)
 	$(GUEST_LINK) -o $@ $< build/guest/libpopcorn-$*.a
 

@@ -8,10 +8,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -20,6 +17,7 @@
 
 #include <runtime/transport.h>
 
+#include "args.h"
 #include "pin.h"
 
 #define PAGE		4096
@@ -37,7 +35,7 @@
 enum { T_ECHO = PW_T_USER, T_PAGE, T_COPY, T_SINK };
 
 static const char *const class_names[PW_CLASSES] = { "urgent", "sync", "bulk" };
-static const char *const rows[] = { "rtt", "fetch", "stream", "rate", "urgent_under_bulk", NULL };
+static const char *const rows[] = { "rtt", "fetch", "stream", "rate", "urgent_under_bulk" };
 
 /* Command line. */
 static struct {
@@ -552,41 +550,6 @@ static void usage(void)
 	       "                     bounce: pages through a buffer and a copy\n"
 	       "  --help             this text\n\n"
 	       "Prints one JSON object; times are microseconds an operation, round trips whole.\n");
-}
-
-static void __attribute__((noreturn, format(printf, 1, 2))) wrong(const char *fmt, ...)
-{
-	va_list ap;
-
-	fprintf(stderr, "popcorn-bench: ");
-	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
-	va_end(ap);
-	fprintf(stderr, " (see --help)\n");
-	exit(2);
-}
-
-static u32 number(const char *name, const char *s, u32 min, u32 max)
-{
-	char *end;
-	unsigned long v;
-
-	errno = 0;
-	v = strtoul(s, &end, 10);
-	if (errno || *end || end == s || *s == '-' || v < min || v > max)
-		wrong("--%s takes a number from %u to %u, not '%s'", name, min, max, s);
-	return v;
-}
-
-/* Position of @s in a list of @n names. */
-static u32 choice(const char *name, const char *s, const char *const *list, u32 n)
-{
-	u32 i;
-
-	for (i = 0; i < n && list[i]; i++)
-		if (!strcmp(s, list[i]))
-			return i;
-	wrong("--%s doesn't know '%s'", name, s);
 }
 
 static void options(int argc, char **argv)

@@ -9,7 +9,6 @@
  * both. Node 0 is the home, node 1 measures.
  */
 #define _GNU_SOURCE
-#include <errno.h>
 #include <getopt.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -18,9 +17,6 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -30,6 +26,7 @@
 
 #include <popcorn/popcorn.h>
 
+#include "args.h"
 #include "pin.h"
 
 #define PAGE		4096
@@ -74,7 +71,7 @@ static void __attribute__((noreturn, format(printf, 1, 2))) die(const char *fmt,
 {
 	va_list ap;
 
-	fprintf(stderr, "popcorn-bench-dsm: ");
+	fprintf(stderr, "%s: ", program_invocation_short_name);
 	va_start(ap, fmt);
 	vfprintf(stderr, fmt, ap);
 	va_end(ap);
@@ -581,32 +578,10 @@ static const char usage[] =
 "  -P, --pause US         sleep before each timed access, so that nothing is left of the last\n"
 "  -j, --json             one JSON object a line\n";
 
-static void __attribute__((noreturn)) wrong(const char *name, const char *s)
-{
-	fprintf(stderr, "popcorn-bench-dsm: --%s doesn't take '%s' (see --help)\n", name, s);
-	exit(2);
-}
-
-static unsigned int choice(const char *name, const char *s, const char *a, const char *b)
-{
-	if (strcmp(s, a) && strcmp(s, b))
-		wrong(name, s);
-	return !strcmp(s, b);
-}
-
-static unsigned int number(const char *name, const char *s, unsigned int least,
-			   unsigned int most)
-{
-	char *end;
-	unsigned long n = strtoul(s, &end, 10);
-
-	if (end == s || *end || n < least || n > most)
-		wrong(name, s);
-	return n;
-}
-
 static void options(int argc, char **argv)
 {
+	static const char *const faults[] = { "thread", "sigbus" };
+	static const char *const polls[] = { "busy", "block" };
 	static const struct option longs[] = {
 		{ "nodes", 1, NULL, 'n' }, { "wire", 1, NULL, 'w' }, { "row", 1, NULL, 'r' },
 		{ "fault", 1, NULL, 'f' }, { "poll", 1, NULL, 'p' }, { "rounds", 1, NULL, 'R' },
@@ -619,20 +594,20 @@ static void options(int argc, char **argv)
 		switch (c) {
 		case 'n':
 			if (strncmp(optarg, "local:", 6))
-				wrong("nodes", optarg);
+				wrong("--nodes takes local:N, not '%s'", optarg);
 			opt.nodes = number("nodes", optarg + 6, 2, NODES_MAX);
 			break;
 		case 'w':
-			opt.wire = choice("wire", optarg, "shm", "tcp");
+			opt.wire = choice("wire", optarg, wire_name, KERNEL);
 			break;
 		case 'r':
 			opt.row = optarg;
 			break;
 		case 'f':
-			opt.sigbus = choice("fault", optarg, "thread", "sigbus");
+			opt.sigbus = choice("fault", optarg, faults, 2);
 			break;
 		case 'p':
-			opt.block = choice("poll", optarg, "busy", "block");
+			opt.block = choice("poll", optarg, polls, 2);
 			break;
 		case 'R':
 			opt.rounds = number("rounds", optarg, 1, ROUNDS_MAX);
@@ -657,9 +632,9 @@ static void options(int argc, char **argv)
 			exit(2);
 		}
 	if (optind < argc)
-		wrong("row", argv[optind]);
+		wrong("what is '%s'?", argv[optind]);
 	if (opt.self >= 0 && (opt.wire != KERNEL || (unsigned int)opt.self >= opt.nodes))
-		die("--self is for --kernel, and one of its nodes");
+		wrong("--self is for --kernel, and one of its nodes");
 }
 
 int main(int argc, char **argv)
@@ -688,6 +663,6 @@ int main(int argc, char **argv)
 		}
 	}
 	if (!any)
-		wrong("row", opt.row);
+		wrong("--row doesn't know '%s'", opt.row);
 	return 0;
 }
