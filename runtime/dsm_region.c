@@ -444,7 +444,7 @@ void dsm_region_end(struct dsm_region *r, const char *error)
 		dsm_log(r->d, "region %u of node %u is over: %s", r->id, r->c.home, error);
 }
 
-/* Home: a node has no part in the region any more. */
+/* Home: a node has no part in the region any more. Of one that ends nobody misses a page. */
 static void member_gone(struct dsm_region *r, u16 node, bool dead)
 {
 	u64 bit = 1ull << node;
@@ -453,7 +453,7 @@ static void member_gone(struct dsm_region *r, u16 node, bool dead)
 	if (!(atomic_fetch_and(&r->members, ~bit) & bit))
 		return;
 	for (i = 0; i < r->pages; i++) {
-		if (!dsm_page_dead(r, i, node) || ++lost > LOST_LINES)
+		if (!dsm_page_dead(r, i, node) || atomic_load(&r->dead) || ++lost > LOST_LINES)
 			continue;
 		dsm_log(r->d, "region %u: page %u died with node %u (offset %#zx, address %p)",
 			r->id, i, node, (size_t)i << UE_PAGE_SHIFT,

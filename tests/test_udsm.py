@@ -101,6 +101,23 @@ def test_the_home_ends_it(wire, fault):
     good(share(3, "ended", wire=wire, fault=fault))
 
 
+@pytest.mark.parametrize("wire", WIRES)
+def test_who_goes_at_the_end_takes_nothing_along(wire):
+    """The home waits for one node (which is stopped) to know that it is over, while another one is gone."""
+    procs = start([BIN / "udsm-share", "ended"], 3, wire, POPCORN_DEAD_MS="20000")
+    try:
+        for p in procs:
+            assert p.stdout.readline() == "ready\n"
+        procs[2].send_signal(signal.SIGSTOP)
+        procs[1].wait(BOUND)
+        time.sleep(0.3)
+        procs[2].send_signal(signal.SIGCONT)
+    finally:
+        out = finish(procs)
+    assert [p.returncode for p in procs] == [0, 0, 0], out
+    assert "died" not in out[0][1], out[0][1]
+
+
 NOBODY = "su -s /bin/sh nobody -c '{}'"
 
 

@@ -563,6 +563,8 @@ static void cut(void)
 static void ended(void)
 {
 	meet();
+	printf("ready\n");
+	fflush(stdout);
 	if (me) {
 		while (!gone(mem + me * PAGE, true))
 			sleep_ms(1);
