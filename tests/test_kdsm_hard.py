@@ -56,7 +56,7 @@ class Nodes:
     def start(self, program, *args, nodes=None, env="", timeout=170):
         """@env: variables, or what gives them for a node."""
         words = " ".join(map(str, args))
-        return [m.spawn(f"POPCORN_NODE=kernel:{i} {env(i) if callable(env) else env} exec /build/guest/{program}-{m.arch} {words}", timeout)
+        return [m.spawn(f"POPCORN_NODE=kernel:{i} KDSM_LIMIT={timeout * m.slow} {env(i) if callable(env) else env} exec /build/guest/{program}-{m.arch} {words}", timeout)
                 for i, m in list(enumerate(self.where))[:nodes]]
 
     def run(self, program, *args, **options):
@@ -214,12 +214,12 @@ def death(n, what, victim, moment, ms=12000):
     c, m = n.c, n.c[victim]
     left = 3 if what == "blink" else 2
     for x in c:
-        x.sh("rm -f /tmp/kdsm-began")
+        x.sh("rm -f /tmp/began")
     # A home that is cut off is the only one left of its region.
     jobs = n.start("kdsm-hard", "chaos", 3, ms,
-                   env=lambda i: f"KDSM_LEFT={1 if what == 'cut' and i == victim - 1 else left}")
+                   env=lambda i: f"KDSM_BEGAN=/tmp/began KDSM_LEFT={1 if what == 'cut' and i == victim - 1 else left}")
     for x in c:
-        x.wait_for("test -e /tmp/kdsm-began")
+        x.wait_for("test -e /tmp/began")
     time.sleep(moment)
     others = [x for x in c if x is not m]
     if what == "kill":

@@ -9,6 +9,8 @@ import itertools
 import json
 import os
 import platform
+import random
+import re
 import shutil
 import signal
 import subprocess
@@ -35,7 +37,7 @@ nets = itertools.count(os.getpid() % 200)
 def built():
     if TOO_OLD:
         pytest.skip(TOO_OLD)
-    subprocess.run(["make", "-s", "udsm-tests", "litmus", "tool", "build/bin/popcorn-bench-dsm",
+    subprocess.run(["make", "-s", "udsm-tests", "litmus", "build/bin/kdsm-hard", "tool", "build/bin/popcorn-bench-dsm",
                     "examples"], cwd=TOP, check=True, timeout=280)
 
 
@@ -142,14 +144,15 @@ def test_debian_12(cluster2):
     assert said.status == 0 and not said.stderr, said.stdout + said.stderr
 
 
-def start(command, nodes, wire, **env):
-    """A process a node, outside popcorn run, which would end the others when one is killed."""
+def start(command, nodes, wire, each=lambda i: {}, **env):
+    """A process a node, outside popcorn run, which would end the others when one is killed.
+    @each: variables of one node."""
     net = next(nets)
     addresses = ",".join(f"127.{net % 250 + 1}.9.{i + 1}" for i in range(nodes))
     return [subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE,
                              stderr=subprocess.PIPE, text=True,
                              env={**os.environ, "POPCORN_NODE": f"user:{i}:{wire}:{addresses}",
-                                  "POPCORN_DEAD_MS": str(DEAD_MS), **env})
+                                  "POPCORN_DEAD_MS": str(DEAD_MS), **env, **each(i)})
             for i in range(nodes)]
 
 
@@ -277,3 +280,66 @@ def test_litmus(nodes, last, wire):
     done = run(BIN / "popcorn", "run", "-n", f"local:{nodes}", "-w", wire, BIN / "litmus", "all", 500)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{last}: 500 runs" in done.stdout
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("fault", ("thread", "sigbus"))
+def test_litmus_for_long(wire, fault):
+    for hold in (0, 500, 5000):
+        done = run(BIN / "popcorn", "run", "-n", "local:4", "-w", wire, "-f", fault, "-d", 60000, BIN / "litmus",
+                   "all", 2000, hold, bound=500)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout.count("2000 runs, 0 forbidden, 0 stale") == 10
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("nodes,fault", ((2, "sigbus"), (4, "thread")))
+@pytest.mark.parametrize("hammer", ("atomics", "peterson", "false_sharing", "straddle"))
+def test_hammers_for_long(hammer, nodes, fault, wire):
+    done = run(BIN / "popcorn", "run", "-n", f"local:{nodes}", "-w", wire, "-f", fault, "-d", 60000,
+               BIN / "kdsm-hard", hammer, nodes, 60000, bound=300)
+    assert done.returncode == 0 and not done.stderr, done.stdout + done.stderr
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("fault", ("thread", "sigbus"))
+def test_deaths_at_work(wire, fault, tmp_path):
+    """One of three is killed, or stopped for a moment or for good, at any moment while all write."""
+    rnd = random.Random(f"{wire} {fault}")
+    for k in range(10):
+        what, victim, moment = rnd.choice(("kill", "cut", "blink")), rnd.randrange(3), 2 * rnd.random()
+        case = f"{what} {victim} after {moment:.2f} s"
+        began = [tmp_path / f"began-{k}-{i}" for i in range(3)]
+        left = 3 if what == "blink" else 2
+        procs = start([BIN / "kdsm-hard", "chaos", 3, 14000], 3, wire, POPCORN_FAULT=fault, each=lambda i: {
+            "KDSM_BEGAN": str(began[i]),
+            # A home that was stopped for good is the only one left of its region.
+            "KDSM_LEFT": str(1 if what == "cut" and victim == i == 0 else left)})
+        try:
+            while not all(f.exists() for f in began) and not any(p.poll() for p in procs):
+                time.sleep(0.01)
+            time.sleep(moment)
+            procs[victim].send_signal(signal.SIGKILL if what == "kill" else signal.SIGSTOP)
+            if what != "kill":
+                time.sleep(0.5 + moment / 2 if what == "blink" else 2 * DEAD_MS / 1000)
+                procs[victim].send_signal(signal.SIGCONT)
+        finally:
+            out = finish(procs)
+        agreed = set()
+        for i, (said, log) in enumerate(out):
+            if i == victim and what == "kill":
+                continue
+            assert procs[i].returncode == 0, (case, out)
+            # A stopped one's clock goes on.
+            assert int(re.search(r"longest (\d+) ms", said)[1]) < 4 * DEAD_MS, (case, said)
+            if i != victim or what == "blink":
+                agreed.add(re.search(r"agreed (\w+)", said)[1])
+            if not victim and i and what != "blink":
+                assert "its home died" in log, (case, out)
+        assert len(agreed) == 1, (case, out)

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-# Programs that guests run to be hard on shared memory in kernel mode.
+# Programs that are hard on shared memory, in guests, in kernel mode; and in user mode.
+
+build/bin/kdsm-hard: tests/kdsm/hard.c build/lib/libpopcorn.a include/popcorn/popcorn.h tests/kdsm/build.mk
+	@mkdir -p $(@D)
+	$(CC) $(UE_CFLAGS) -o $@ $< build/lib/libpopcorn.a $(UE_LIBS)
 
 guest: $(foreach a,amd64 arm64,build/guest/kdsm-hard-$(a) build/guest/kdsm-fuzz-$(a))
 

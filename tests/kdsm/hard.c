@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * Shared memory in kernel mode under hard use: a process is a node, all run the same test. What it may
- * end with is checked; status 0: all was right.
+ * Shared memory under hard use: a process is a node, all run the same test. What it may end with is
+ * checked; status 0: all was right. "calls" is for kernel mode alone.
  *
  *	POPCORN_NODE=kernel:N kdsm-hard TEST NODES MS [ID]
  *
  * Hammers go on for MS milliseconds of node 0's clock, who is the home; others until it says so.
+ * KDSM_LIMIT: seconds after which a program ends that hangs, beside those of MS.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -35,7 +36,7 @@
 
 #define PAGE	4096
 #define PAGES	64
-#define BOUND_S	170
+#define LIMIT_S	170
 #define NODES	8
 
 static popcorn_t *p;
@@ -478,22 +479,21 @@ static void on_bus(int sig, siginfo_t *si, void *c)
  * Nodes come to die here. Each page has a word of each node, that only it writes, and a count of all
  * additions. A node whose own word isn't what it wrote last has lost a write: there were two writers.
  * A page that is lost must stay so. After MS those who are left, KDSM_LEFT of them, must agree about
- * every page.
+ * every page. KDSM_BEGAN: a file to make when all have begun.
  */
 static void t_chaos(void)
 {
 	static uint32_t mine[PAGES];
 	static bool lost[PAGES];
-	struct sigaction sa = { .sa_sigaction = on_bus, .sa_flags = SA_SIGINFO | SA_NODEFER };
 	volatile uint32_t n = 0, page = 0, nlost = 0, longest = 0;
-	const char *left = getenv("KDSM_LEFT");
+	const char *left = getenv("KDSM_LEFT"), *began_file = getenv("KDSM_BEGAN");
 	uint64_t end = now_ms() + ms, began;
 	volatile uint32_t seed = me * 7919 + id, sum = 0;
 	uint32_t i, k;
 
-	sigaction(SIGBUS, &sa, NULL);
 	meet();
-	close(open("/tmp/kdsm-began", O_CREAT | O_WRONLY, 0600));
+	if (began_file)
+		close(open(began_file, O_CREAT | O_WRONLY, 0600));
 	while (now_ms() < end) {
 		seed = seed * 1103515245 + 12345;
 		page = 1 + (seed >> 16) % (PAGES - 1);
@@ -543,9 +543,9 @@ static void t_chaos(void)
 /* Touch pages until killed, whatever comes of it: somebody sends senseless messages about them. */
 static __thread sigjmp_buf thread_jump;
 
-static void on_thread_bus(int sig)
+static void on_thread_bus(int sig, siginfo_t *si, void *c)
 {
-	(void)sig;
+	(void)sig, (void)si, (void)c;
 	siglongjmp(thread_jump, 1);
 }
 
@@ -566,11 +566,9 @@ static void *victim(void *arg)
 
 static void t_victim(void)
 {
-	struct sigaction sa = { .sa_handler = on_thread_bus, .sa_flags = SA_NODEFER };
 	pthread_t t;
 	uintptr_t i;
 
-	sigaction(SIGBUS, &sa, NULL);
 	for (i = 0; i < 8; i++)
 		want(!pthread_create(&t, NULL, victim, (void *)i));
 	for (;;)
@@ -580,28 +578,38 @@ static void t_victim(void)
 static const struct {
 	const char *name;
 	void (*run)(void);
+	void (*on_bus)(int sig, siginfo_t *si, void *c);
 } tests[] = {
-	{ "atomics", t_atomics },
-	{ "peterson", t_peterson },
-	{ "false_sharing", t_false_sharing },
-	{ "straddle", t_straddle },
-	{ "calls", t_calls },
-	{ "chaos", t_chaos },
-	{ "victim", t_victim },
+	{ "atomics", t_atomics, NULL },
+	{ "peterson", t_peterson, NULL },
+	{ "false_sharing", t_false_sharing, NULL },
+	{ "straddle", t_straddle, NULL },
+	{ "calls", t_calls, NULL },
+	{ "chaos", t_chaos, on_bus },
+	{ "victim", t_victim, on_thread_bus },
 };
 
 int main(int argc, char **argv)
 {
+	struct sigaction sa = { .sa_flags = SA_SIGINFO | SA_NODEFER };
+	const char *limit = getenv("KDSM_LIMIT");
 	unsigned int i;
 	int e;
 
 	if (argc < 4)
 		return 2;
+	for (i = 0; strcmp(argv[1], tests[i].name); i++)
+		if (i + 1 == sizeof(tests) / sizeof(*tests))
+			return 2;
 	nodes = atoi(argv[2]);
 	ms = atoi(argv[3]);
 	if (argc > 4)
 		id = atoi(argv[4]);
-	alarm(BOUND_S + ms / 1000);
+	alarm((limit ? atoi(limit) : LIMIT_S) + ms / 1000);
+	/* Before user mode's own, which hands on what it has no page for. */
+	sa.sa_sigaction = tests[i].on_bus;
+	if (sa.sa_sigaction)
+		sigaction(SIGBUS, &sa, NULL);
 	e = popcorn_open(NULL, &p);
 	if (e)
 		die("open %d", e);
@@ -612,15 +620,11 @@ int main(int argc, char **argv)
 		die("region %d", e);
 	mem = popcorn_map(r, NULL);
 	want(mem);
-	for (i = 0; i < sizeof(tests) / sizeof(*tests); i++)
-		if (!strcmp(argv[1], tests[i].name)) {
-			tests[i].run();
-			/* The home ends the region: not before all have looked at it. */
-			if (strcmp(argv[1], "chaos"))
-				meet();
-			popcorn_close(p);
-			printf("ok %s node %u\n", argv[1], me);
-			return 0;
-		}
-	return 2;
+	tests[i].run();
+	/* The home ends the region: not before all have looked at it. */
+	if (strcmp(argv[1], "chaos"))
+		meet();
+	popcorn_close(p);
+	printf("ok %s node %u\n", argv[1], me);
+	return 0;
 }
