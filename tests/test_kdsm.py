@@ -142,22 +142,6 @@ def test_a_member_dies(cluster2, driver):
     gone(c, driver)
 
 
-def test_the_home_dies(cluster2):
-    """The region is over: who touches it gets SIGBUS and no wait lasts."""
-    c = cluster2
-    load(c, "msg_socket", **FAST)
-    run = Run(everywhere(c), "touch", 3)
-    time.sleep(3)
-    c[1].kill()
-    c[2].wait_for("grep -q ' over ' /proc/popcorn_regions", 20)
-    assert "has ended" in c[2].dmesg()
-    c[2].sh("kill -9 $(pidof dsmtest)")
-    run.jobs[1].wait()
-    c[2].wait_for("test $(grep -vc '^#' /proc/popcorn_regions) -eq 0", 20)
-    c[2].rmmod("msg_socket")
-    c[2].rmmod("popcorn")
-
-
 def test_a_cut_that_nobody_dies_of(cluster2):
     """A node whose lease on the home is lost uses no page and waits; healed, it goes on where it was."""
     c = cluster2

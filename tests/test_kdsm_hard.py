@@ -215,6 +215,7 @@ def death(n, what, victim, moment, ms=12000):
     left = 3 if what == "blink" else 2
     for x in c:
         x.sh("rm -f /tmp/began")
+    before = {x: len(x.dmesg()) for x in c}
     # A home that is cut off is the only one left of its region.
     jobs = n.start("kdsm-hard", "chaos", 3, ms,
                    env=lambda i: f"KDSM_BEGAN=/tmp/began KDSM_LEFT={1 if what == 'cut' and i == victim - 1 else left}")
@@ -238,8 +239,13 @@ def death(n, what, victim, moment, ms=12000):
         assert r.status == 0 and not r.timeout, (what, victim, x.number, r.stdout + r.stderr)
         longest = int(re.search(r"longest (\d+) ms", r.stdout)[1])
         assert longest < 4 * n.params["dead_ms"], r.stdout
-        if int(re.search(r"lost (\d+) ", r.stdout)[1]):
-            assert re.search(r"kdsm-hard\S*\[\d+\] at 0x[0-9a-f]+: page \d+ of region 1 of node 0 is lost", x.dmesg())
+        lost = int(re.search(r"lost (\d+) ", r.stdout)[1])
+        log = x.dmesg()[before[x]:]
+        if victim == 1 and what != "blink" and x is not m:
+            # All of it, and all know why.
+            assert lost and "region 1 of node 0 has ended" in log, (what, r.stdout, log)
+        if lost:
+            assert re.search(r"kdsm-hard\S*\[\d+\] at 0x[0-9a-f]+: page \d+ of region 1 of node 0 is lost", log), log
         out[x.number] = re.search(r"agreed (\w+)", r.stdout)[1]
     # Home and member, or both members of a home that is gone, have seen the same.
     agree = [a for k, a in out.items() if what == "blink" or k != victim]
@@ -260,6 +266,7 @@ def death(n, what, victim, moment, ms=12000):
 def test_deaths_at_work(cluster):
     n = Nodes(cluster(3), "msg_socket", **MORTAL)
     death(n, "cut", 3, 0.5)
+    death(n, "kill", 1, 0.5, 10000)
     n.gone()
 
 
