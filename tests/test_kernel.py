@@ -157,7 +157,7 @@ def test_strangers_do_no_harm(cluster2):
             f"printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 1 {a} 7471; :", 90)
     assert peer(c[1], 1)["state"] == "up" and peer(c[1], 1)["sessions"] == "1"
     settled(c[1], c[2])
-    assert len(said(c[1], then)) < 40, "strangers fill the log"
+    assert len(said(c[1], then)) < 40 * c[1].slow, "strangers fill the log"
 
 
 def test_what_one_side_sent_the_other_received(cluster2):
