@@ -52,7 +52,8 @@ build/bin/fuzz_dsm: tests/dsm/fuzz_dsm.c $(PD_CORE_SRC) $(PD_SIM_SRC) $(PD_HDR) 
 	clang-19 $(PD_CFLAGS) -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -o $@ $< \
 		$(PD_CORE_SRC) $(filter-out %/main.c,$(PD_SIM_SRC))
 
-.PHONY: dsm-fuzzer dsm-fuzz dsm-fuzz-check
+.PHONY: dsm-fuzzer fuzz dsm-fuzz dsm-fuzz-check
+fuzz: dsm-fuzz
 dsm-fuzzer: build/bin/fuzz_dsm
 all: dsm-fuzzer
 dsm-fuzz: build/bin/fuzz_dsm
