@@ -11,6 +11,7 @@
 
 #define BULK_PAGES	2	/* of bulk that may always be on the wire */
 #define CWND_MAX	65536	/* packets */
+#define ACK_LATER	256	/* bytes of small frames that an answer may acknowledge */
 #define FLUSH_MS	100	/* for what was taken to be acknowledged at a close */
 
 /* ---------------------------------------------------------------- sending */
@@ -262,11 +263,25 @@ static int rx_actor(read_descriptor_t *desc, struct sk_buff *skb, unsigned int o
 	return done;
 }
 
+/*
+ * The second of two small segments TCP acknowledges at once. Here an answer most often
+ * follows, and takes that along; but no more than a few segments wait for one, since their
+ * sender may not have many under way.
+ */
+static void ack_later(struct sock *sk)
+{
+	struct tcp_sock *tp = tcp_sk(sk);
+
+	if (tp->rcv_nxt - tp->rcv_wup <= ACK_LATER)
+		inet_csk(sk)->icsk_ack.pending &= ~ICSK_ACK_PUSHED2;
+}
+
 /* Socket's lock held, by whoever called back. */
 static void rx_read(struct ksock_conn *k, struct sock *sk)
 {
 	read_descriptor_t desc = { .arg.data = k, .count = 1 };
 
+	ack_later(sk);
 	if (!k->rx_error)
 		tcp_read_sock(sk, &desc, rx_actor);
 }
