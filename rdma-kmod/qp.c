@@ -49,6 +49,28 @@ struct rdma_conn *rdma_conn_alloc(struct rdma_cm_id *id, bool initiator)
 	return c;
 }
 
+static void complete_work(struct irq_work *work)
+{
+	struct rdma_conn *c = container_of(work, struct rdma_conn, completed);
+
+	c->complete(c->cq, c);
+}
+
+/*
+ * A device in software completes in a thread, perhaps with interrupts off. A softirq that
+ * is raised there is left to ksoftirqd, which waits its turn among all threads. Raised by an
+ * interrupt it runs at once.
+ */
+static void completed(struct ib_cq *cq, void *conn)
+{
+	struct rdma_conn *c = conn;
+
+	if (in_interrupt())
+		c->complete(cq, c);
+	else
+		irq_work_queue(&c->completed);
+}
+
 /**
  * rdma_conn_setup - queue pair, completion queue and rings
  * @c: connection whose identifier knows its device, and whose link is set
@@ -116,6 +138,9 @@ int rdma_conn_setup(struct rdma_conn *c)
 		c->cq = NULL;
 		return err;
 	}
+	init_irq_work(&c->completed, complete_work);
+	c->complete = c->cq->comp_handler;
+	c->cq->comp_handler = completed;
 	attr.send_cq = attr.recv_cq = c->cq;
 	return rdma_create_qp(c->id, c->dev->pd, &attr);
 }
@@ -170,8 +195,10 @@ void rdma_conn_teardown(struct rdma_conn *c)
 		rdma_destroy_qp(c->id);
 	}
 	return_buffers(c);
-	if (c->cq)
+	if (c->cq) {
+		irq_work_sync(&c->completed);
 		ib_free_cq(c->cq);
+	}
 	c->cq = NULL;
 	if (c->copy_dma)
 		ib_dma_unmap_single(c->dev->dev, c->copy_dma, c->depth * RDMA_COPY,

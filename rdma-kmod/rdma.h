@@ -11,6 +11,7 @@
 #ifndef POPCORN_RDMA_H
 #define POPCORN_RDMA_H
 
+#include <linux/irq_work.h>
 #include <linux/refcount.h>
 #include <rdma/ib_verbs.h>
 #include <rdma/rdma_cm.h>
@@ -133,6 +134,8 @@ enum rdma_flow { RDMA_FLOWS, RDMA_LAST, RDMA_QUIET };
  * @flow:    enum rdma_flow; link's lock
  * @initiator: we called
  * @cq:      for both directions
+ * @complete: what RDMA's core does when @cq has something
+ * @completed: has an interrupt do it
  * @rx:      receives: pt_cfg_receives() for buffers of the lane
  * @hs_cqe:  completion of the one receive for the handshake
  * @hs_buf:  what that receives
@@ -168,6 +171,8 @@ struct rdma_conn {
 	u8 flow;
 	bool initiator;
 	struct ib_cq *cq;
+	void (*complete)(struct ib_cq *cq, void *conn);
+	struct irq_work completed;
 	struct rdma_rx *rx;
 	struct ib_cqe hs_cqe;
 	void *hs_buf;
