@@ -533,11 +533,12 @@ static void measure(const struct row *row, enum wire wire)
 	if (opt.json) {
 		printf("{\"suite\": \"dsm\", \"name\": \"%s\", \"engine\": \"%s\", "
 		       "\"transport\": \"%s\", \"fault\": \"%s\", \"poll\": \"%s\", "
-		       "\"nodes\": %u, \"size\": %u, \"unit\": \"us\", \"median\": %.3f, "
+		       "\"nodes\": %u, \"size\": %zu, \"unit\": \"us\", \"median\": %.3f, "
 		       "\"p99\": %.3f", row->name,
 		       wire == KERNEL ? "kernel" : "user", wire_name[wire],
 		       wire == KERNEL ? "kernel" : opt.sigbus ? "sigbus" : "thread", opt.block ? "block" : "busy",
-		       row->nodes > opt.nodes ? row->nodes : opt.nodes, PAGE, us, tail);
+		       row->nodes > opt.nodes ? row->nodes : opt.nodes,
+		       row->answer ? row->answer : PAGE, us, tail);
 		if (floors)
 			printf(", \"floor_name\": \"%s %zu/%zu\", \"floor\": %.3f, "
 			       "\"added\": %.3f, \"ratio\": %.2f",
