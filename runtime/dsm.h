@@ -7,7 +7,9 @@
  *   dsm_act.c    the core's actions carried out
  *   dsm_ask.c    what is asked of the home, one page or several ahead of need
  *   dsm_msg.c    messages about pages
- *   dsm_fault.c  the program's mapping: userfaultfd, SIGBUS, the engine's threads
+ *   dsm_map.c    the program's mapping, kept by userfaultfd
+ *   dsm_fault.c  its faults: from userfaultfd, or as signals
+ *   dsm_thread.c who looks for both and for messages: the engine's threads, and those that wait
  *   dsm_region.c regions: made, attached, left, and what death does to them
  *   dsm_sync.c   locks and barriers
  *   dsm_prof.c   what `popcorn dsm-prof` wants to know
@@ -15,7 +17,7 @@
  * A region's pages lie in a memfd, mapped twice: the program's mapping shows a page
  * only as far as the protocol allows; the engine reads and writes pages through the
  * alias, which is never taken away. It may be behind while the program can write to a
- * page (dsm_fault.c says when), so it is read only after PROTECT or UNMAP, as the
+ * page (dsm_map.c says when), so it is read only after PROTECT or UNMAP, as the
  * protocol has it anyway.
  *
  * Locks: struct dsm_region.lock, one for a bucket of pages, is held over a call into the core
@@ -366,12 +368,8 @@ void dsm_retry(struct dsm_region *r, u32 page, u8 todo);
 void dsm_work(struct dsm *d);
 void dsm_due(struct dsm_region *r, u64 when);
 
-/* dsm_fault.c */
-int dsm_faults_start(struct dsm *d);
-void dsm_faults_stop(struct dsm *d);
-int dsm_step(struct dsm *d);
-int dsm_wait(struct dsm *d, struct dsm_wait *w, u64 deadline);
-void dsm_wake(struct dsm_wait *w, int status);
+/* dsm_map.c */
+int dsm_map_open(struct dsm *d);
 int dsm_map(struct dsm_region *r, void *at);
 void dsm_unmap(struct dsm_region *r);
 void dsm_map_page(struct dsm_region *r, u32 page, bool stale);
@@ -382,6 +380,21 @@ void dsm_map_lost(struct dsm_region *r, u32 page, u32 count);
 void dsm_map_wake(struct dsm_region *r, u32 page, u32 count);
 void dsm_map_suspend(struct dsm_region *r);
 void dsm_map_resume(struct dsm_region *r);
+
+/* dsm_fault.c */
+bool dsm_faults_read(struct dsm *d);
+int dsm_sigbus_start(struct dsm *d);
+void dsm_sigbus_stop(struct dsm *d);
+
+/* dsm_thread.c */
+extern __thread bool dsm_woke;
+int dsm_threads_start(struct dsm *d);
+void dsm_threads_stop(struct dsm *d);
+int dsm_step(struct dsm *d);
+int dsm_wait(struct dsm *d, struct dsm_wait *w, u64 deadline);
+void dsm_wake(struct dsm_wait *w, int status);
+void dsm_wait_news(struct dsm_region *r, u32 page, u32 seq, u64 *since, u32 *idle);
+void dsm_take_more(struct dsm *d);
 
 /* dsm_region.c */
 int dsm_open(const struct popcorn_opts *o, bool sigbus, bool copies, struct dsm **out);

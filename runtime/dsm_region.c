@@ -635,7 +635,7 @@ int dsm_detach(struct dsm_region *r)
  * @copies: show pages by copying them, also where the kernel could do without
  * @out:    node
  *
- * Return: 0 or -errno as popcorn_node_new() and dsm_faults_start().
+ * Return: 0 or -errno as popcorn_node_new() and dsm_threads_start().
  */
 int dsm_open(const struct popcorn_opts *o, bool sigbus, bool copies, struct dsm **out)
 {
@@ -669,7 +669,7 @@ int dsm_open(const struct popcorn_opts *o, bool sigbus, bool copies, struct dsm 
 		return e;
 	}
 	dsm_prof_start(d);
-	e = dsm_faults_start(d);
+	e = dsm_threads_start(d);
 	if (e)
 		dsm_close(d);
 	else
@@ -685,7 +685,7 @@ void dsm_close(struct dsm *d)
 	for (i = 0; i < DSM_REGIONS; i++)
 		if (d->region[i])
 			dsm_detach(d->region[i]);
-	dsm_faults_stop(d);
+	dsm_threads_stop(d);
 	popcorn_node_free(d->n);
 	for (i = 0; i < DSM_REGIONS; i++) {
 		r = d->region[i];
