@@ -269,8 +269,6 @@ static inline bool dsm_is_home(const struct dsm_region *r)
 	return r->c.self == r->c.home;
 }
 
-#define dsm_container_of(p, type, member) ((type *)((char *)(p) - offsetof(type, member)))
-
 static inline u32 dsm_bucket(u32 page)
 {
 	return page % DSM_BUCKETS;

@@ -64,7 +64,7 @@ void dsm_txns_ended(struct pd_txn *x)
 
 static struct dsm_call *call_of(struct popcorn_done *done)
 {
-	return dsm_container_of(done, struct dsm_call, a.done);
+	return container_of(done, struct dsm_call, a.done);
 }
 
 /* An answer has come. Return: whether its transaction is still under way. */

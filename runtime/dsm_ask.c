@@ -166,7 +166,7 @@ static void granted(struct dsm_ask *k, int status, const void *data)
 
 static void asked(struct popcorn_done *done)
 {
-	struct dsm_ask *k = dsm_container_of(done, struct dsm_ask, a.done);
+	struct dsm_ask *k = container_of(done, struct dsm_ask, a.done);
 	int status = done->status;
 
 	if (status == -ESTALE)

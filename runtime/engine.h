@@ -24,6 +24,7 @@
 
 #define likely(x)	__builtin_expect(!!(x), 1)
 #define unlikely(x)	__builtin_expect(!!(x), 0)
+#define container_of(p, type, member) ((type *)((char *)(p) - offsetof(type, member)))
 
 #define UE_PAGE		4096
 #define UE_PAGE_SHIFT	12
@@ -438,6 +439,10 @@ void ue_lane_more(struct ue_lane *ln);
 struct ue_waiter *ue_lane_free(struct ue_lane *ln, enum ue_kind kind);
 
 /* msg.c */
+void ue_fill(struct pt_tx *tx, u8 *entry, const void *buf, u32 len);
+
+/* recv.c */
+extern __thread bool ue_handling;
 int ue_deliver(struct ue_lane *ln, const struct pw_hdr *h, const void *payload, u32 len);
 void ue_complete(struct ue_waiter *w);
 void ue_call_done(struct popcorn_done *d);
