@@ -495,6 +495,12 @@ static double quantile(double *v, unsigned int n, double q)
 	return v[i < n ? i : n - 1];
 }
 
+/* Who serves faults. */
+static const char *server(int wire)
+{
+	return wire == KERNEL ? "kernel" : opt.sigbus ? "sigbus" : "thread";
+}
+
 static void measure(const struct row *row, enum wire wire)
 {
 	double floor[ROUNDS_MAX], ours[ROUNDS_MAX], p99[ROUNDS_MAX], share = 1, least, all;
@@ -536,7 +542,7 @@ static void measure(const struct row *row, enum wire wire)
 		       "\"nodes\": %u, \"size\": %zu, \"unit\": \"us\", \"median\": %.3f, "
 		       "\"p99\": %.3f", row->name,
 		       wire == KERNEL ? "kernel" : "user", wire_name[wire],
-		       wire == KERNEL ? "kernel" : opt.sigbus ? "sigbus" : "thread", opt.block ? "block" : "busy",
+		       server(wire), opt.block ? "block" : "busy",
 		       row->nodes > opt.nodes ? row->nodes : opt.nodes,
 		       row->answer ? row->answer : PAGE, us, tail);
 		if (floors)
@@ -652,7 +658,7 @@ int main(int argc, char **argv)
 	if (!opt.json)
 		printf("%s mode, %s, faults by %s; microseconds\n%-14s %-4s %9s %9s %9s %9s %7s\n",
 		       opt.wire == KERNEL ? "kernel" : "user", opt.block ? "sleeping" : "spinning",
-		       opt.wire == KERNEL ? "kernel" : opt.sigbus ? "SIGBUS" : "thread", "row", "wire", "median", "99%", "floor", "added", "ratio");
+		       server(opt.wire), "row", "wire", "median", "99%", "floor", "added", "ratio");
 	for (wire = SHM; wire <= KERNEL; wire++) {
 		if (opt.wire >= 0 ? opt.wire != wire : wire == KERNEL)
 			continue;
