@@ -48,6 +48,7 @@
 #include <linux/version.h>
 #include <popcorn/uapi.h>
 
+#include "../dsm-proto/core/barrier.h"
 #include "../dsm-proto/core/dsm.h"
 #include "../dsm-proto/core/stream.h"
 #include "engine.h"
@@ -63,6 +64,7 @@
 #define DSM_DONE_NS	50000		/* that DONE waits for an ASK to go with, at most */
 #define DSM_BATCH_NS	1000000		/* for the rest of its batch, too */
 #define DSM_AROUND	15		/* pages mapped with that of a fault, at most */
+#define DSM_AWAITED_MAX	0xffff		/* threads at a barrier */
 #define DSM_DONES	16		/* in one message, at most */
 
 /* Completions that .fast deals with. */
@@ -299,7 +301,9 @@ struct dsm_stat {
  * @sync_wait: who waits for a lock or barrier, each with a wish in @sync_waits
  * @sync_held: wishes that are locks now
  * @sync_out: wishes that are messages to be sent
- * @syncs:    home: locks and barriers, by number
+ * @syncs:    home: locks, by number
+ * @bars:     barriers, by number
+ * @tree:     how they meet
  */
 struct dsm_region {
 	struct kref ref;
@@ -346,7 +350,8 @@ struct dsm_region {
 
 	wait_queue_head_t sync_wait;
 	struct list_head sync_waits, sync_held, sync_out;
-	struct list_head syncs[16];
+	struct list_head syncs[16], bars[16];
+	struct pd_tree tree;
 	u32 sync_token;
 };
 
@@ -539,6 +544,14 @@ void dsm_sync_free(struct dsm_region *r);
 int dsm_sync_msg(struct dsm_region *r, struct popcorn_msg *msg);
 void dsm_sync_dead(struct dsm_region *r, u16 node, bool dead);
 void dsm_sync_flush(struct dsm_region *r);
+
+/* Is there something to be said? Without the lock: perhaps. */
+static inline bool dsm_sync_due(const struct dsm_region *r)
+{
+	return !list_empty_careful(&r->sync_out) || READ_ONCE(r->tree.todo) ||
+	       READ_ONCE(r->tree.untold);
+}
+
 int dsm_sync_wait(struct dsm_region *r, struct file *file, u16 type,
 		  const struct popcorn_ioc_sync *u);
 int dsm_sync_unlock(struct dsm_region *r, struct file *file, const struct popcorn_ioc_sync *u);

@@ -36,7 +36,7 @@ enum hrtimer_restart dsm_timer(struct hrtimer *t)
 	bool idle;
 
 	spin_lock(&r->lock);
-	idle = !r->pending && !r->later && !r->unsent && !r->dones && list_empty(&r->sync_out);
+	idle = !r->pending && !r->later && !r->unsent && !r->dones && !dsm_sync_due(r);
 	if (idle)
 		r->due = 0;
 	spin_unlock(&r->lock);

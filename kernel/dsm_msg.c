@@ -395,6 +395,7 @@ static void message(struct dsm_region *r, struct popcorn_msg *msg, bool may_slee
 	case PD_T_LOCK:
 	case PD_T_UNLOCK:
 	case PD_T_BARRIER:
+	case PD_T_TREE:
 		if (dsm_sync_msg(r, msg)) {
 			dsm_later(r, msg);
 			return;
@@ -732,6 +733,7 @@ static const struct popcorn_msg_ops ops[] = {
 	[PD_T_LOCK - PD_T_ASK] = { "dsm_lock", handle },
 	[PD_T_UNLOCK - PD_T_ASK] = { "dsm_unlock", handle },
 	[PD_T_BARRIER - PD_T_ASK] = { "dsm_barrier", handle },
+	[PD_T_TREE - PD_T_ASK] = { "dsm_tree", handle },
 };
 
 int dsm_msg_init(void)

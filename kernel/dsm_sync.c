@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Locks and barriers of a region: queued at its home and handed over by message, without
- * touching a page.
+ * touching a page. Barriers are dsm-proto/core/barrier.c's.
  *
  * All are one-way, so that who waits occupies no request slot that a fault may need:
  *   LOCK     node to home: @page is the lock, @req the node's number for its wish
- *            home to node: it is yours; PD_F_FAIL: who had it died
+ *            home to node: it is yours; PD_F_FAIL: who had it died; PD_F_IDLE: no memory
+ *            for another lock
  *   UNLOCK   node to home; PD_F_FAIL: it was never given back by who had it
- *   BARRIER  node to home: come; @zero: how many are awaited. PD_F_FAIL: gone again, or
- *            (@zero is 0) a process has ended that didn't leave
- *            home to node: all have come; PD_F_FAIL: but one died
- *   either   home to node with PD_F_IDLE: the home has no memory for another lock
- * A wish is one piece of memory, which is also the message that ends it.
+ *   BARRIER, TREE  as the core says; BARRIER with PD_F_FAIL and no words to the home:
+ *            a process has ended that didn't leave
+ * A wish for a lock is one piece of memory, which is also the message that ends it.
  */
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
@@ -41,35 +40,29 @@ struct dsm_wish {
 };
 
 /**
- * struct dsm_sync - a lock or barrier at the home; all are kept until the region ends
+ * struct dsm_sync - a lock at the home; all are kept until the region ends
  * @list:  all with such numbers
  * @queue: who waits
- * @number: its own, of locks or of barriers
- * @barrier: which of them it is
- * @held:  somebody has the lock
+ * @number: its own
+ * @held:  somebody has it
  * @dead:  who had it last has died
  * @holder: whose it is
  * @token: and of which wish
- * @n:     threads that have come to the barrier
- * @all:   how many it was opened for last
- * @nodes: of which nodes
- * @broken: who says that so many are awaited doesn't wait, since
- * @lost:  these nodes died that had part in it
  */
 struct dsm_sync {
 	struct list_head list;
 	struct list_head queue;
 	u32 number;
-	bool barrier;
 	bool held;
 	bool dead;
 	u16 holder;
 	u32 token;
-	u32 n;
-	u32 all;
-	u32 broken;
-	u64 nodes;
-	u64 lost;
+};
+
+/* A barrier at a node; so are these. */
+struct dsm_bar {
+	struct list_head list;
+	struct pd_bar b;
 };
 
 static void say(struct dsm_wish *w, struct dsm_region *r, u16 to, u16 type, u8 flags)
@@ -115,18 +108,17 @@ static void node_told(struct dsm_region *r, u16 type, u32 number, u32 token, u8 
 
 /* ---------------------------------------------------------------- the home */
 
-static struct dsm_sync *sync_get(struct dsm_region *r, u32 number, bool barrier)
+static struct dsm_sync *sync_get(struct dsm_region *r, u32 number)
 {
 	struct list_head *head = &r->syncs[number % ARRAY_SIZE(r->syncs)];
 	struct dsm_sync *s;
 
 	list_for_each_entry(s, head, list)
-		if (s->number == number && s->barrier == barrier)
+		if (s->number == number)
 			return s;
 	s = kzalloc(sizeof(*s), DSM_NOWAIT);
 	if (s) {
 		s->number = number;
-		s->barrier = barrier;
 		INIT_LIST_HEAD(&s->queue);
 		list_add(&s->list, head);
 	}
@@ -148,119 +140,41 @@ static void lock_next(struct dsm_region *r, struct dsm_sync *s)
 	s->dead = false;
 }
 
-static void barrier_open(struct dsm_region *r, struct dsm_sync *s, u8 flags)
+/* All of a node has ended, or it has left. Locked. */
+static void node_gone(struct dsm_region *r, u16 node)
 {
 	struct dsm_wish *w, *next;
-
-	s->nodes = 0;
-	list_for_each_entry_safe(w, next, &s->queue, list) {
-		s->all = le32_to_cpu(w->m.zero);
-		s->nodes |= 1ull << w->peer;
-		list_del(&w->list);
-		say(w, r, w->peer, PD_T_BARRIER, flags);
-	}
-	s->n = 0;
-}
-
-/* A thread of @w's node has come. */
-static void barrier_come(struct dsm_region *r, struct dsm_sync *s, struct dsm_wish *w)
-{
-	u32 awaited = le32_to_cpu(w->m.zero);
-
-	if (s->lost & (1ull << w->peer))
-		s->broken = s->lost = 0;	/* it is back */
-	if (awaited == s->broken) {
-		say(w, r, w->peer, PD_T_BARRIER, PD_F_FAIL);
-		return;
-	}
-	list_add_tail(&w->list, &s->queue);
-	if (++s->n >= awaited)
-		barrier_open(r, s, 0);
-}
-
-/* Who waits is told that one has ended; who comes later, too, if its node is @dead. */
-static void barrier_break(struct dsm_region *r, struct dsm_sync *s, u16 node, bool dead)
-{
-	bool waits = !list_empty(&s->queue), had = s->nodes & (1ull << node);
-
-	if (waits)
-		barrier_open(r, s, PD_F_FAIL);
-	if (dead && (waits || had)) {
-		s->broken = s->all;
-		s->lost |= 1ull << node;
-	}
-}
-
-static void forget(struct dsm_sync *s, u16 node)
-{
-	struct dsm_wish *w, *next;
-
-	list_for_each_entry_safe(w, next, &s->queue, list)
-		if (w->peer == node) {
-			list_del(&w->list);
-			kfree(w);
-			s->n -= s->barrier;
-		}
-}
-
-/* @all of a node, or one of its processes, has ended: @dead, or it has left. Locked. */
-static void node_gone(struct dsm_region *r, u16 node, bool all, bool dead)
-{
 	struct dsm_sync *s;
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(r->syncs); i++)
 		list_for_each_entry(s, &r->syncs[i], list) {
-			if (s->barrier && dead)
-				barrier_break(r, s, node, all);
-			if (!all)
-				continue;
-			forget(s, node);
-			if (!s->barrier && s->held && s->holder == node) {
+			list_for_each_entry_safe(w, next, &s->queue, list)
+				if (w->peer == node) {
+					list_del(&w->list);
+					kfree(w);
+				}
+			if (s->held && s->holder == node) {
 				s->dead = true;
 				lock_next(r, s);
 			}
 		}
 }
 
-static struct dsm_wish *queued(struct dsm_sync *s, u16 node, u32 token)
-{
-	struct dsm_wish *w;
-
-	list_for_each_entry(w, &s->queue, list)
-		if (w->peer == node && le32_to_cpu(w->m.req) == token)
-			return w;
-	return NULL;
-}
-
 /*
- * A message of @node, which may be the own one, at the home; @r->lock held. Return: 0, or
- * -ENOMEM: it is to be tried again.
+ * LOCK or UNLOCK of @node, which may be the own one, at the home; @r->lock held. Return: 0,
+ * or -ENOMEM: it is to be tried again.
  */
 static int home_told(struct dsm_region *r, u16 type, u16 node, const struct pd_msg *m)
 {
 	u32 number = le32_to_cpu(m->page), token = le32_to_cpu(m->req);
-	struct dsm_sync *s;
+	struct dsm_sync *s = sync_get(r, number);
 	struct dsm_wish *w;
 
-	if (type == PD_T_BARRIER && !m->zero) {
-		node_gone(r, node, false, true);
-		return 0;
-	}
-	s = sync_get(r, number, type == PD_T_BARRIER);
 	if (type == PD_T_UNLOCK) {
 		if (s && s->held && s->holder == node && s->token == token) {
 			s->dead = m->flags & PD_F_FAIL;
 			lock_next(r, s);
-		}
-		return 0;
-	}
-	if (type == PD_T_BARRIER && (m->flags & PD_F_FAIL)) {
-		w = s ? queued(s, node, token) : NULL;
-		if (w) {
-			list_del(&w->list);
-			kfree(w);
-			s->n--;
 		}
 		return 0;
 	}
@@ -273,14 +187,130 @@ static int home_told(struct dsm_region *r, u16 type, u16 node, const struct pd_m
 		say(w, r, node, type, PD_F_IDLE);
 		return 0;
 	}
-	if (type == PD_T_BARRIER) {
-		barrier_come(r, s, w);
-		return 0;
-	}
 	list_add_tail(&w->list, &s->queue);
 	if (!s->held)
 		lock_next(r, s);
 	return 0;
+}
+
+/* ---------------------------------------------------------------- barriers */
+
+/* The region's barrier of that number; @new: to be used if there is none. Locked. */
+static struct dsm_bar *bar_get(struct dsm_region *r, u32 number, struct dsm_bar **new)
+{
+	struct list_head *head = &r->bars[number % ARRAY_SIZE(r->bars)];
+	struct dsm_bar *bar;
+
+	list_for_each_entry(bar, head, list)
+		if (bar->b.number == number)
+			return bar;
+	bar = *new;
+	*new = NULL;
+	if (bar) {
+		pd_bar_init(&bar->b, number);
+		list_add(&bar->list, head);
+	}
+	return bar;
+}
+
+/* Threads of this node may go. Locked. */
+static void bar_go(struct dsm_region *r, u32 number, struct pd_go *go)
+{
+	struct dsm_wish *w, *next;
+
+	if (!go->n)
+		return;
+	list_for_each_entry_safe(w, next, &r->sync_waits, list) {
+		if (w->type != PD_T_BARRIER || number_of(w) != number)
+			continue;
+		list_del_init(&w->list);
+		w->status = go->failed ? -EOWNERDEAD : 0;
+		w->told = true;
+		go->failed -= !!go->failed;
+		if (!--go->n)
+			break;
+	}
+	wake_up_all(&r->sync_wait);
+}
+
+enum bar_event { BAR_AGAIN, BAR_BREAK, BAR_LEFT, BAR_DIED };
+
+/* Something that is about all barriers. Locked. */
+static void bars(struct dsm_region *r, enum bar_event what, u16 node)
+{
+	struct dsm_bar *bar;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(r->bars); i++)
+		list_for_each_entry(bar, &r->bars[i], list) {
+			struct pd_go go = { 0 };
+
+			if (what == BAR_AGAIN)
+				pd_bar_again(&r->tree, &bar->b);
+			else if (what == BAR_BREAK)
+				pd_bar_break(&r->tree, &bar->b, &go);
+			else
+				pd_bar_gone(&r->tree, &bar->b, node, what == BAR_DIED, &go);
+			bar_go(r, bar->b.number, &go);
+		}
+}
+
+/* BARRIER or TREE came. Locked. Return: 0, or -ENOMEM: it is to be tried again. */
+static int bar_told(struct dsm_region *r, struct popcorn_msg *msg)
+{
+	const struct pd_bar_msg *m = msg->data;
+	u32 number = le32_to_cpu(m->h.page);
+	struct pd_go go = { 0 };
+	struct dsm_bar *bar, *new;
+
+	if (msg->type == PD_T_TREE) {
+		if (pd_tree_msg(&r->tree, msg->data, msg->len))
+			bars(r, BAR_AGAIN, 0);
+		return 0;
+	}
+	if (m->h.flags & PD_F_FAIL) {
+		if (dsm_home(r))
+			bars(r, BAR_BREAK, 0);
+		return 0;
+	}
+	new = NULL;
+	bar = bar_get(r, number, &new);
+	if (!bar) {
+		new = kzalloc(sizeof(*new), DSM_NOWAIT);
+		if (!new)
+			return -ENOMEM;
+		bar = bar_get(r, number, &new);
+	}
+	pd_bar_msg(&r->tree, &bar->b, msg->from, m, msg->len, dsm_now(), &go);
+	bar_go(r, number, &go);
+	return 0;
+}
+
+/* What is to be said of barriers. Locked, but not while it is sent. Return: not all was. */
+static bool bars_say(struct dsm_region *r)
+{
+	struct pd_bar *none = NULL;
+	struct dsm_bar *bar;
+	struct pd_say say;
+	int e;
+
+	while (!r->over && pd_tree_next(&r->tree, dsm_now(), &say)) {
+		say.m.region = cpu_to_le32(r->id);
+		say.m.gen = cpu_to_le32(r->gen);
+		spin_unlock_bh(&r->lock);
+		e = popcorn_send(r->node, say.to, PW_SYNC, say.type, &say.m, say.len,
+				 POPCORN_NOWAIT);
+		spin_lock_bh(&r->lock);
+		if (!e)
+			continue;
+		bar = NULL;
+		if (say.type == PD_T_BARRIER)
+			bar = bar_get(r, le32_to_cpu(say.m.page), &bar);
+		pd_tree_unsent(&r->tree, bar ? &bar->b : none, &say, e != -EAGAIN && e != -ENOMEM);
+		if (e == -EAGAIN || e == -ENOMEM)
+			return true;
+	}
+	return false;
 }
 
 /* Say what is to be said; what can't be now is left. */
@@ -288,14 +318,18 @@ static void flush(struct dsm_region *r)
 {
 	struct dsm_wish *w;
 	LIST_HEAD(again);
+	bool left;
+	u64 due;
 	int e;
 
 	spin_lock_bh(&r->lock);
 	while ((w = list_first_entry_or_null(&r->sync_out, struct dsm_wish, list))) {
 		list_del(&w->list);
 		if (w->peer == r->cfg.self) {
-			/* Those two need no memory there. */
-			if (w->type == PD_T_UNLOCK || w->gone)
+			/* It needs no memory there. */
+			if (w->type == PD_T_BARRIER)
+				bars(r, BAR_BREAK, 0);
+			else if (w->type == PD_T_UNLOCK)
 				home_told(r, w->type, r->cfg.self, &w->m);
 			else
 				node_told(r, w->type, number_of(w), le32_to_cpu(w->m.req),
@@ -313,20 +347,23 @@ static void flush(struct dsm_region *r)
 			kfree(w);
 	}
 	list_splice(&again, &r->sync_out);
-	e = list_empty(&r->sync_out);
+	left = bars_say(r) || !list_empty(&r->sync_out);
+	due = r->tree.due;
 	spin_unlock_bh(&r->lock);
-	if (!e)
+	if (left)
 		dsm_due(r, dsm_now() + DSM_RETRY_NS);
+	else if (due)
+		dsm_due(r, due);
 }
 
 void dsm_sync_flush(struct dsm_region *r)
 {
-	if (!list_empty_careful(&r->sync_out))
+	if (dsm_sync_due(r))
 		flush(r);
 }
 
 /**
- * dsm_sync_msg - LOCK, UNLOCK or BARRIER
+ * dsm_sync_msg - LOCK, UNLOCK, BARRIER or TREE
  * @r:   region
  * @msg: message, the caller's
  *
@@ -338,11 +375,13 @@ int dsm_sync_msg(struct dsm_region *r, struct popcorn_msg *msg)
 	int e = 0;
 
 	spin_lock_bh(&r->lock);
-	if (r->over) {
+	if (r->over || msg->from >= PD_NODES ||
+	    (dsm_home(r) && !(r->members & (1ull << msg->from)))) {
 		;
+	} else if (msg->type == PD_T_BARRIER || msg->type == PD_T_TREE) {
+		e = bar_told(r, msg);
 	} else if (dsm_home(r)) {
-		if (r->members & (1ull << msg->from))
-			e = home_told(r, msg->type, msg->from, m);
+		e = home_told(r, msg->type, msg->from, m);
 	} else if (msg->from == r->cfg.home) {
 		node_told(r, msg->type, le32_to_cpu(m->page), le32_to_cpu(m->req), m->flags);
 	}
@@ -362,7 +401,9 @@ int dsm_sync_msg(struct dsm_region *r, struct popcorn_msg *msg)
 void dsm_sync_dead(struct dsm_region *r, u16 node, bool dead)
 {
 	spin_lock_bh(&r->lock);
-	node_gone(r, node, true, dead);
+	bars(r, dead ? BAR_DIED : BAR_LEFT, node);
+	pd_tree_gone(&r->tree, node);
+	node_gone(r, node);
 	spin_unlock_bh(&r->lock);
 	flush(r);
 }
@@ -382,24 +423,41 @@ static struct dsm_wish *wish_new(struct dsm_region *r, struct file *file, u16 ty
 	w->m.gen = cpu_to_le32(r->gen);
 	w->m.page = cpu_to_le32(u->number);
 	w->m.pages = 1;
-	w->m.zero = cpu_to_le32(u->count);
 	return w;
 }
 
-/* Tell the home; the wish is in sync_waits. */
-static int wish_send(struct dsm_region *r, u16 type, const struct pd_msg *m)
+/* Tell the home of a wish for a lock, which is in sync_waits. */
+static int wish_send(struct dsm_region *r, const struct pd_msg *m)
 {
 	int e = 0;
 
 	if (dsm_home(r)) {
 		spin_lock_bh(&r->lock);
-		e = home_told(r, type, r->cfg.self, m);
+		e = home_told(r, PD_T_LOCK, r->cfg.self, m);
 		spin_unlock_bh(&r->lock);
 		flush(r);
 	} else {
-		e = popcorn_send(r->node, r->cfg.home, PW_SYNC, type, m, sizeof(*m), 0);
+		e = popcorn_send(r->node, r->cfg.home, PW_SYNC, PD_T_LOCK, m, sizeof(*m), 0);
 	}
 	return e;
+}
+
+/* The region's barrier, made if there is none yet; or NULL. */
+static struct dsm_bar *bar_make(struct dsm_region *r, u32 number)
+{
+	struct dsm_bar *new = NULL, *bar;
+
+	spin_lock_bh(&r->lock);
+	bar = bar_get(r, number, &new);
+	spin_unlock_bh(&r->lock);
+	if (bar)
+		return bar;
+	new = kzalloc(sizeof(*new), GFP_KERNEL);
+	spin_lock_bh(&r->lock);
+	bar = bar_get(r, number, &new);
+	spin_unlock_bh(&r->lock);
+	kfree(new);
+	return bar;
 }
 
 /**
@@ -415,22 +473,37 @@ int dsm_sync_wait(struct dsm_region *r, struct file *file, u16 type,
 		  const struct popcorn_ioc_sync *u)
 {
 	long left = u->timeout_ms ? msecs_to_jiffies(u->timeout_ms) : MAX_SCHEDULE_TIMEOUT;
+	bool barrier = type == PD_T_BARRIER;
+	struct pd_go go = { 0 };
+	struct dsm_bar *bar = NULL;
 	struct dsm_wish *w;
 	struct pd_msg m;
 	bool sent;
-	int e;
+	int e = 0;
 
-	if (u->number >= POPCORN_SYNC_MAX || u->zero || (type == PD_T_BARRIER && !u->count))
+	if (u->number >= POPCORN_SYNC_MAX || u->zero ||
+	    (barrier && (!u->count || u->count > DSM_AWAITED_MAX)))
 		return -EINVAL;
 	w = wish_new(r, file, type, u);
-	if (!w)
+	if (w && barrier)
+		bar = bar_make(r, u->number);
+	if (!w || (barrier && !bar)) {
+		kfree(w);
 		return -ENOMEM;
+	}
 	spin_lock_bh(&r->lock);
 	w->m.req = cpu_to_le32(++r->sync_token);
 	m = w->m;
 	list_add_tail(&w->list, &r->sync_waits);
+	if (barrier) {
+		pd_bar_come(&r->tree, &bar->b, u->count, dsm_now(), &go);
+		bar_go(r, u->number, &go);
+	}
 	spin_unlock_bh(&r->lock);
-	e = wish_send(r, type, &m);
+	if (barrier)
+		flush(r);
+	else
+		e = wish_send(r, &m);
 	sent = !e;
 	if (sent) {
 		left = wait_event_killable_timeout(r->sync_wait,
@@ -461,11 +534,12 @@ int dsm_sync_wait(struct dsm_region *r, struct file *file, u16 type,
 		spin_unlock_bh(&r->lock);
 		return e;
 	}
-	w->gone = true;		/* a lock that comes yet is given back */
-	if (type == PD_T_BARRIER) {
+	if (barrier) {
 		list_del(&w->list);
-		w->m.flags = PD_F_FAIL;
-		say(w, r, r->cfg.home, type, PD_F_FAIL);
+		kfree(w);
+		pd_bar_leave(&r->tree, &bar->b);
+	} else {
+		w->gone = true;		/* a lock that comes yet is given back */
 	}
 	spin_unlock_bh(&r->lock);
 	flush(r);
@@ -512,8 +586,8 @@ void dsm_sync_close(struct dsm_region *r, struct file *file)
 			say(w, r, r->cfg.home, PD_T_UNLOCK, PD_F_FAIL);
 		}
 	if (ended) {
-		ended->gone = true;
 		say(ended, r, r->cfg.home, PD_T_BARRIER, PD_F_FAIL);
+		ended->m.pages = 0;
 	}
 	spin_unlock_bh(&r->lock);
 	flush(r);
@@ -524,9 +598,13 @@ void dsm_sync_free(struct dsm_region *r)
 {
 	struct list_head *lists[] = { &r->sync_out, &r->sync_held, &r->sync_waits };
 	struct dsm_sync *s, *snext;
+	struct dsm_bar *bar, *bnext;
 	struct dsm_wish *w, *next;
 	unsigned int i;
 
+	for (i = 0; i < ARRAY_SIZE(r->bars); i++)
+		list_for_each_entry_safe(bar, bnext, &r->bars[i], list)
+			kfree(bar);
 	for (i = 0; i < ARRAY_SIZE(lists); i++)
 		list_for_each_entry_safe(w, next, lists[i], list)
 			kfree(w);
@@ -548,4 +626,7 @@ void dsm_sync_init(struct dsm_region *r)
 	INIT_LIST_HEAD(&r->sync_out);
 	for (i = 0; i < ARRAY_SIZE(r->syncs); i++)
 		INIT_LIST_HEAD(&r->syncs[i]);
+	for (i = 0; i < ARRAY_SIZE(r->bars); i++)
+		INIT_LIST_HEAD(&r->bars[i]);
+	pd_tree_init(&r->tree, r->cfg.self, r->cfg.home);
 }

@@ -32,6 +32,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include <dsm-proto/core/barrier.h>
 #include <dsm-proto/core/dsm.h>
 #include <dsm-proto/core/stream.h>
 #include <popcorn/popcorn.h>

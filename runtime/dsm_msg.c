@@ -279,6 +279,7 @@ int dsm_types_register(void)
 		[PD_T_LOCK - PD_T_ASK] = { "lock", dsm_on_lock },
 		[PD_T_UNLOCK - PD_T_ASK] = { "unlock", dsm_on_unlock },
 		[PD_T_BARRIER - PD_T_ASK] = { "barrier", dsm_on_barrier },
+		[PD_T_TREE - PD_T_ASK] = { "tree", dsm_on_barrier },
 	};
 	static pthread_mutex_t once = PTHREAD_MUTEX_INITIALIZER;
 	static bool done;

@@ -10,11 +10,7 @@
  *
  *   LOCK     to the home: wants it; from the home: has it (PD_F_FAIL: whose holder died)
  *   UNLOCK   to the home
- *   BARRIER  to the home: @zero threads more have come, @req are awaited; from the home: @req
- *            threads of the node may go (PD_F_FAIL: a node died)
- *
- * A node's threads are told of together: as many as went last time are waited for before the
- * home hears of them, though not for long, since another time it may be fewer.
+ * BARRIER and TREE are dsm-proto/core/barrier.c's.
  */
 #define _GNU_SOURCE
 #include <stdlib.h>
@@ -23,7 +19,6 @@
 #include "dsm.h"
 
 #define NOBODY		0xff
-#define TOGETHER_NS	200000	/* that a thread's arrival waits for those of others */
 
 /* At the home. */
 struct home_lock {
@@ -36,23 +31,6 @@ struct home_lock {
 	u8 q[PD_NODES];
 };
 
-/**
- * struct home_barrier - a barrier at the home
- * @come:    threads, @of each node
- * @awaited: how many, as who came last said
- * @nodes:   that had part when it was opened last
- * @broken:  who says that so many are awaited doesn't wait, since
- * @lost:    these nodes died that had part in it
- */
-struct home_barrier {
-	u32 come;
-	u32 awaited;
-	u32 broken;
-	u64 nodes;
-	u64 lost;
-	u16 of[PD_NODES];
-};
-
 /* At every node. */
 struct own_lock {
 	bool held;
@@ -61,29 +39,18 @@ struct own_lock {
 	struct dsm_wait **last;
 };
 
-/**
- * struct own_barrier - a barrier at a node that isn't the home
- * @first, @last: who waits
- * @come:    of them, those that the home hasn't heard of
- * @awaited: as they say
- * @usual:   how many went last time
- * @due:     ns: when the home is told, whoever has come
- */
-struct own_barrier {
+/* A barrier, and who waits here; once made, it is kept until the region ends. */
+struct bar {
+	struct pd_bar b;
 	struct dsm_wait *first;
 	struct dsm_wait **last;
-	u32 come;
-	u32 awaited;
-	u32 usual;
-	u64 due;
+	struct bar *next;
 };
 
 struct message {
 	u16 to;
 	u16 type;
 	u32 number;
-	u32 count;
-	u32 come;
 	u8 flags;
 };
 
@@ -91,20 +58,21 @@ struct message {
  * struct dsm_sync - a region's locks and barriers
  * @lock: guards all
  * @out:  messages that could not be sent yet, @nout of them, room for @max
- * @together: some barrier has threads that the home hasn't heard of
+ * @bar:  barriers by number, or NULL; all are in @bars
+ * @tree: how they meet
  * @wake: waits that are over, told when the lock is dropped
  */
 struct dsm_sync {
 	pthread_mutex_t lock;
 	struct home_lock home[POPCORN_SYNC_MAX];
-	struct home_barrier home_bar[POPCORN_SYNC_MAX];
 	struct own_lock own[POPCORN_SYNC_MAX];
-	struct own_barrier bar[POPCORN_SYNC_MAX];
+	struct bar *bar[POPCORN_SYNC_MAX];
+	struct bar *bars;
+	struct pd_tree tree;
 	struct message *out;
 	u32 nout;
 	u32 max;
 	bool failed;
-	bool together;
 	struct dsm_wait *wake;
 };
 
@@ -115,14 +83,21 @@ int dsm_sync_make(struct dsm_region *r)
 	if (!s)
 		return -ENOMEM;
 	pthread_mutex_init(&s->lock, NULL);
+	pd_tree_init(&s->tree, r->c.self, r->c.home);
 	r->sync = s;
 	return 0;
 }
 
 void dsm_sync_free(struct dsm_region *r)
 {
+	struct bar *b, *next;
+
 	if (!r->sync)
 		return;
+	for (b = r->sync->bars; b; b = next) {
+		next = b->next;
+		free(b);
+	}
 	free(r->sync->out);
 	pthread_mutex_destroy(&r->sync->lock);
 	munmap(r->sync, sizeof(*r->sync));
@@ -181,18 +156,18 @@ static bool send_now(struct dsm_region *r, const struct message *o)
 {
 	struct pd_msg m;
 
-	dsm_msg_fill(r, &m, o->number, o->count, 0, o->flags);
-	m.zero = cpu_to_le32(o->come);
+	dsm_msg_fill(r, &m, o->number, 0, 0, o->flags);
 	return popcorn_send(r->d->n, o->to, PW_URGENT, o->type, &m, sizeof(m), POPCORN_NOWAIT) ==
 	       -EAGAIN;
 }
 
-static void say_message(struct dsm_region *r, const struct message *o)
+static void say(struct dsm_region *r, u16 to, u16 type, u32 number, u8 flags)
 {
+	struct message o = { .to = to, .type = type, .number = number, .flags = flags };
 	struct dsm_sync *s = r->sync;
 	struct message *more;
 
-	if (!s->nout && !send_now(r, o))
+	if (!s->nout && !send_now(r, &o))
 		return;
 	if (s->nout == s->max) {
 		more = realloc(s->out, (s->max + 256) * sizeof(*more));
@@ -203,14 +178,8 @@ static void say_message(struct dsm_region *r, const struct message *o)
 		s->out = more;
 		s->max += 256;
 	}
-	s->out[s->nout++] = *o;
+	s->out[s->nout++] = o;
 	dsm_due(r, dsm_now());
-}
-
-static void say(struct dsm_region *r, u16 to, u16 type, u32 number, u32 count, u8 flags)
-{
-	say_message(r, &(struct message){ .to = to, .type = type, .number = number,
-					  .count = count, .flags = flags });
 }
 
 /* ------------------------------------------------------------------- locks */
@@ -240,7 +209,7 @@ static void home_grant(struct dsm_region *r, u32 number, u16 node)
 	if (node == r->c.self)
 		granted(r, number, broken);
 	else
-		say(r, node, PD_T_LOCK, number, 0, broken ? PD_F_FAIL : 0);
+		say(r, node, PD_T_LOCK, number, broken ? PD_F_FAIL : 0);
 }
 
 static void home_lock(struct dsm_region *r, u32 number, u16 node)
@@ -300,7 +269,7 @@ static void want_lock(struct dsm_region *r, u32 number)
 	if (dsm_is_home(r))
 		home_lock(r, number, r->c.self);
 	else
-		say(r, r->c.home, PD_T_LOCK, number, 0, 0);
+		say(r, r->c.home, PD_T_LOCK, number, 0);
 }
 
 /**
@@ -352,7 +321,7 @@ int dsm_unlock(struct dsm_region *r, u32 number)
 		if (dsm_is_home(r))
 			home_unlock(r, number, r->c.self, false);
 		else
-			say(r, r->c.home, PD_T_UNLOCK, number, 0, 0);
+			say(r, r->c.home, PD_T_UNLOCK, number, 0);
 		if (l->first)
 			want_lock(r, number);
 	}
@@ -362,122 +331,65 @@ int dsm_unlock(struct dsm_region *r, u32 number)
 
 /* ---------------------------------------------------------------- barriers */
 
-/* The first @n that wait here may go. */
-static void released(struct dsm_region *r, u32 number, u32 n, int status)
+static struct bar *bar_get(struct dsm_sync *s, u32 number)
 {
-	struct dsm_sync *s = r->sync;
+	struct bar *b = s->bar[number];
 
-	while (n-- && pop(s, &s->bar[number].first, status))
+	if (!b) {
+		b = malloc(sizeof(*b));
+		if (!b)
+			return NULL;
+		pd_bar_init(&b->b, number);
+		b->first = NULL;
+		b->next = s->bars;
+		s->bars = s->bar[number] = b;
+	}
+	return b;
+}
+
+/* Threads of this node may go. */
+static void bar_go(struct dsm_sync *s, struct bar *b, const struct pd_go *go)
+{
+	u32 i;
+
+	for (i = 0; i < go->n && pop(s, &b->first, i < go->failed ? -EOWNERDEAD : 0); i++)
 		;
 }
 
-/* @n threads of a node may go. */
-static void home_tell(struct dsm_region *r, u32 number, u16 node, u32 n, bool broken)
-{
-	if (node == r->c.self)
-		released(r, number, n, broken ? -EOWNERDEAD : 0);
-	else
-		say(r, node, PD_T_BARRIER, number, n, broken ? PD_F_FAIL : 0);
-}
-
-static void home_release(struct dsm_region *r, u32 number, bool broken)
-{
-	struct home_barrier *b = &r->sync->home_bar[number];
-	u16 i;
-
-	b->nodes = 0;
-	for (i = 0; i < PD_NODES; i++) {
-		if (!b->of[i])
-			continue;
-		b->nodes |= 1ull << i;
-		home_tell(r, number, i, b->of[i], broken);
-		b->of[i] = 0;
-	}
-	b->come = 0;
-}
-
-static void home_come(struct dsm_region *r, u32 number, u16 node, u32 come, u32 awaited)
-{
-	struct home_barrier *b = &r->sync->home_bar[number];
-
-	if (b->lost >> node & 1)
-		b->broken = b->lost = 0;	/* it is back */
-	if (awaited == b->broken) {
-		home_tell(r, number, node, come, true);
-		return;
-	}
-	b->of[node] += come;
-	b->come += come;
-	b->awaited = awaited;
-	if (b->come >= awaited)
-		home_release(r, number, false);
-}
-
-/* A node died: who waits is told, and who comes later for as many. */
-static void home_break(struct dsm_region *r, u32 number, u16 node)
-{
-	struct home_barrier *b = &r->sync->home_bar[number];
-	bool had = b->nodes >> node & 1;
-
-	if (!b->come && !had)
-		return;
-	home_release(r, number, true);
-	b->broken = b->awaited;
-	b->lost |= 1ull << node;
-}
-
-/* At another node: @n threads of it may go. */
-static void went(struct dsm_region *r, u32 number, u32 n, int status)
-{
-	r->sync->bar[number].usual = n;
-	released(r, number, n, status);
-}
-
-/* The home is to hear of those who have come, now. */
-static void own_come(struct dsm_region *r, u32 number)
-{
-	struct own_barrier *b = &r->sync->bar[number];
-
-	say_message(r, &(struct message){ .to = r->c.home, .type = PD_T_BARRIER, .number = number,
-					  .count = b->awaited, .come = b->come });
-	b->come = 0;
-}
-
-/* Those that others were waited for with, long enough. Return: ns when to look again. */
-static u64 own_due(struct dsm_region *r)
+/* What is to be said of barriers. Return: whether something must be tried again. */
+static bool bars_say(struct dsm_region *r)
 {
 	struct dsm_sync *s = r->sync;
-	u64 next = ~0ull, now;
-	u32 i;
+	struct pd_say say;
+	struct bar *b;
+	int e;
 
-	if (!s->together)
-		return next;
-	now = dsm_now();
-	for (i = 0, s->together = false; i < POPCORN_SYNC_MAX; i++) {
-		if (s->bar[i].come && s->bar[i].due <= now)
-			own_come(r, i);
-		if (!s->bar[i].come)
+	while (!r->dead && pd_tree_next(&s->tree, dsm_now(), &say)) {
+		say.m.region = cpu_to_le32(r->id);
+		say.m.gen = cpu_to_le32(r->gen);
+		e = popcorn_send(r->d->n, say.to, PW_URGENT, say.type, &say.m, say.len,
+				 POPCORN_NOWAIT);
+		if (!e)
 			continue;
-		s->together = true;
-		next = s->bar[i].due < next ? s->bar[i].due : next;
+		b = say.type == PD_T_BARRIER ? s->bar[le32_to_cpu(say.m.page)] : NULL;
+		pd_tree_unsent(&s->tree, b ? &b->b : NULL, &say, e != -EAGAIN);
+		if (e == -EAGAIN)
+			return true;
 	}
-	return next;
+	return false;
 }
 
-static void come(struct dsm_region *r, u32 number, u32 count)
+/* Something has happened. */
+static void bars_flush(struct dsm_region *r)
 {
-	struct own_barrier *b = &r->sync->bar[number];
+	struct dsm_sync *s = r->sync;
 
-	if (b->come && b->awaited != count)
-		own_come(r, number);
-	b->awaited = count;
-	if (++b->come >= b->usual || b->come == count) {
-		own_come(r, number);
-	} else if (b->come == 1) {
-		b->due = dsm_now() + TOGETHER_NS;
-		r->sync->together = true;
-		dsm_due(r, b->due);
-	}
+	if (!s->tree.todo && !s->tree.untold)
+		return;
+	if (bars_say(r))
+		dsm_due(r, dsm_now());
+	else if (s->tree.due)
+		dsm_due(r, s->tree.due);
 }
 
 /**
@@ -487,27 +399,27 @@ static void come(struct dsm_region *r, u32 number, u32 count)
  * @count:  how many, in all, this one included
  *
  * Return: 0; -EOWNERDEAD: a node died that was there last time, or while others waited;
- * -EHOSTDOWN: the region is over; -EINVAL.
+ * -EHOSTDOWN: the region is over; -EINVAL, -ENOMEM.
  */
 int dsm_barrier(struct dsm_region *r, u32 number, u32 count)
 {
 	struct dsm_wait w = { 0 };
-	struct own_barrier *b;
+	struct pd_go go = { 0 };
 	struct dsm_sync *s;
+	struct bar *b;
 
 	if (number >= POPCORN_SYNC_MAX || !count || count > 0xffff)
 		return -EINVAL;
 	s = enter(r);
-	if (r->dead) {
+	b = bar_get(s, number);
+	if (r->dead || !b) {
 		leave(r);
-		return -EHOSTDOWN;
+		return r->dead ? -EHOSTDOWN : -ENOMEM;
 	}
-	b = &s->bar[number];
 	queue(&b->first, &b->last, &w);
-	if (dsm_is_home(r))
-		home_come(r, number, r->c.self, 1, count);
-	else
-		come(r, number, count);
+	pd_bar_come(&s->tree, &b->b, count, dsm_now(), &go);
+	bar_go(s, b, &go);
+	bars_flush(r);
 	leave(r);
 	return dsm_wait(r->d, &w, 0);
 }
@@ -522,7 +434,7 @@ bool dsm_sync_work(struct dsm_region *r)
 {
 	struct dsm_sync *s = enter(r);
 	u32 i, left;
-	u64 next;
+	u64 due;
 
 	for (i = 0; i < s->nout && !send_now(r, &s->out[i]); i++)
 		;
@@ -530,11 +442,11 @@ bool dsm_sync_work(struct dsm_region *r)
 	if (i && left)
 		memmove(s->out, s->out + i, left * sizeof(*s->out));
 	s->nout = left;
-	next = own_due(r);
-	left = s->nout;
+	left |= bars_say(r);
+	due = s->tree.due;
 	leave(r);
-	if (next != ~0ull)
-		dsm_due(r, next);
+	if (due)
+		dsm_due(r, due);
 	return left;
 }
 
@@ -545,7 +457,7 @@ static void receive(struct popcorn_msg *m)
 	struct dsm *d = m->node->o.above;
 	const struct pd_msg *pm = m->data;
 	struct dsm_region *r = NULL;
-	u32 number, awaited, come;
+	u32 number;
 	bool home;
 
 	if (m->len == sizeof(*pm))
@@ -553,8 +465,6 @@ static void receive(struct popcorn_msg *m)
 	if (!r)
 		goto out;
 	number = le32_to_cpu(pm->page);
-	awaited = le32_to_cpu(pm->req);
-	come = le32_to_cpu(pm->zero);
 	home = dsm_is_home(r);
 	if (le32_to_cpu(pm->gen) != r->gen || number >= POPCORN_SYNC_MAX || r->dead ||
 	    (home ? m->from >= PD_NODES || !(atomic_load(&r->members) >> m->from & 1) :
@@ -567,10 +477,6 @@ static void receive(struct popcorn_msg *m)
 		granted(r, number, pm->flags & PD_F_FAIL);
 	else if (m->type == PD_T_UNLOCK && home)
 		home_unlock(r, number, m->from, false);
-	else if (m->type == PD_T_BARRIER && home && come && come <= awaited && awaited <= 0xffff)
-		home_come(r, number, m->from, come, awaited);
-	else if (m->type == PD_T_BARRIER && !home)
-		went(r, number, awaited, pm->flags & PD_F_FAIL ? -EOWNERDEAD : 0);
 	leave(r);
 out:
 	if (m->request)
@@ -591,15 +497,53 @@ void dsm_on_unlock(struct popcorn_msg *m)
 	receive(m);
 }
 
+/* BARRIER or TREE, from whatever node: see barrier.h. */
+static void barrier_msg(struct dsm_region *r, struct popcorn_msg *m)
+{
+	struct dsm_sync *s = enter(r);
+	struct pd_go go = { 0 };
+	struct bar *b;
+
+	if (m->type == PD_T_TREE) {
+		if (pd_tree_msg(&s->tree, m->data, m->len))
+			for (b = s->bars; b; b = b->next)
+				pd_bar_again(&s->tree, &b->b);
+	} else {
+		b = bar_get(s, le32_to_cpu(((const struct pd_msg *)m->data)->page));
+		if (b) {
+			pd_bar_msg(&s->tree, &b->b, m->from, m->data, m->len, dsm_now(), &go);
+			bar_go(s, b, &go);
+		}
+		s->failed |= !b;
+	}
+	bars_flush(r);
+	leave(r);
+}
+
 void dsm_on_barrier(struct popcorn_msg *m)
 {
-	receive(m);
+	struct dsm *d = m->node->o.above;
+	const struct pd_msg *pm = m->data;
+	struct dsm_region *r = NULL;
+
+	if (m->len >= sizeof(*pm) && m->len <= PW_PAYLOAD && m->from < PD_NODES)
+		r = dsm_region_get(d, le32_to_cpu(pm->region));
+	if (r && le32_to_cpu(pm->gen) == r->gen && le32_to_cpu(pm->page) < POPCORN_SYNC_MAX &&
+	    !r->dead && (!dsm_is_home(r) || atomic_load(&r->members) >> m->from & 1))
+		barrier_msg(r, m);
+	if (m->request)
+		popcorn_answer(m, -EPROTO, NULL, 0);
+	else
+		popcorn_msg_done(m);
+	if (r)
+		dsm_region_put(r);
 }
 
 /* Home: a node has gone, or is @dead: then nobody waits for it at a barrier. What it held goes on. */
 void dsm_sync_gone(struct dsm_region *r, u16 node, bool dead)
 {
 	struct dsm_sync *s = enter(r);
+	struct bar *b;
 	u32 i;
 
 	for (i = 0; i < POPCORN_SYNC_MAX; i++) {
@@ -608,12 +552,14 @@ void dsm_sync_gone(struct dsm_region *r, u16 node, bool dead)
 		home_forget(&s->home[i], node);
 		home_unlock(r, i, node, true);
 	}
-	for (i = 0; i < POPCORN_SYNC_MAX; i++) {
-		s->home_bar[i].come -= s->home_bar[i].of[node];
-		s->home_bar[i].of[node] = 0;
-		if (dead)
-			home_break(r, i, node);
+	for (b = s->bars; b; b = b->next) {
+		struct pd_go go = { 0 };
+
+		pd_bar_gone(&s->tree, &b->b, node, dead, &go);
+		bar_go(s, b, &go);
 	}
+	pd_tree_gone(&s->tree, node);
+	bars_flush(r);
 	leave(r);
 }
 
@@ -621,14 +567,15 @@ void dsm_sync_gone(struct dsm_region *r, u16 node, bool dead)
 void dsm_sync_end(struct dsm_region *r)
 {
 	struct dsm_sync *s = enter(r);
+	struct bar *b;
 	u32 i;
 
 	s->failed = false;
-	for (i = 0; i < POPCORN_SYNC_MAX; i++) {
+	for (i = 0; i < POPCORN_SYNC_MAX; i++)
 		while (pop(s, &s->own[i].first, -EHOSTDOWN))
 			;
-		while (pop(s, &s->bar[i].first, -EHOSTDOWN))
+	for (b = s->bars; b; b = b->next)
+		while (pop(s, &b->first, -EHOSTDOWN))
 			;
-	}
 	leave(r);
 }

@@ -104,6 +104,22 @@ def test_two_writers_both_progress():
     assert least >= 25
 
 
+def test_barriers():
+    """Any order, loss, nodes that join, leave and die: exactly as many go as come."""
+    r = sim("--barriers", "--seeds", "1-20000")
+    assert r.returncode == 0, r.stdout[-4000:]
+    r = sim("--barriers", "--seeds", "1-300", program=f"{SIM}-san")
+    assert r.returncode == 0, r.stdout[-4000:] + r.stderr
+
+
+def test_what_a_barrier_costs_the_home():
+    """Eight messages, however many nodes meet; two a node in all."""
+    r = sim("--barriers", "--seed", 0)
+    told = re.findall(r"(\d+) nodes: the home gets (\d+) and sends (\d+) messages, all nodes (\d+)\n", r.stdout)
+    assert [tuple(map(int, t)) for t in told] == [
+        (n, min(n - 1, 8), min(n - 1, 8), 2 * (n - 1)) for n in (2, 4, 8, 16, 32, 64)], r.stdout
+
+
 def test_all_is_well_without_faults():
     r = sim("--seed", 3, "--faults", "none")
     assert r.returncode == 0 and " 0 deaths, 0 lost\n" in r.stdout

@@ -65,6 +65,11 @@ def test_coherence(scenario, nodes, wire):
     good(share(nodes, scenario, 500, wire=wire))
 
 
+def test_nodes_that_are_no_neighbours_of_the_home():
+    """More than PD_FAN: words of the last ones go through others."""
+    good(share(11, "barriers", 100))
+
+
 @pytest.mark.parametrize("wire", WIRES)
 @pytest.mark.parametrize("scenario", ("counter", "locked", "shared", "peterson", "threads", "pages",
                                       "scan", "again"))

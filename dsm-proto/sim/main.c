@@ -32,6 +32,7 @@ static void usage(FILE *f)
 	for (i = 1; i < BUGS; i++)
 		fprintf(f, " %s", bug_name[i]);
 	fprintf(f, "\n"
+		"  --barriers              barriers instead of pages; with --seed 0: what they cost the home\n"
 		"  --fair                  nodes that do nothing but write to one page: the least share\n"
 		"  --table FILE            refuse transitions that FILE doesn't list\n"
 		"  --print-table           print the transitions that were taken\n"
@@ -71,14 +72,14 @@ static bool faults(const char *list, u32 *mask)
 }
 
 enum { O_SEED = 256, O_SEEDS, O_NODES, O_REGIONS, O_PAGES, O_THREADS, O_OPS, O_HOLD, O_FAULTS,
-       O_BUG, O_TABLE, O_PRINT, O_FAIR, O_TRACE, O_HELP };
+       O_BUG, O_TABLE, O_PRINT, O_FAIR, O_BARRIERS, O_TRACE, O_HELP };
 
 static const struct option options[] = {
 	{ "seed", 1, NULL, O_SEED }, { "seeds", 1, NULL, O_SEEDS }, { "nodes", 1, NULL, O_NODES },
 	{ "regions", 1, NULL, O_REGIONS }, { "pages", 1, NULL, O_PAGES },
 	{ "threads", 1, NULL, O_THREADS }, { "ops", 1, NULL, O_OPS }, { "hold", 1, NULL, O_HOLD },
 	{ "faults", 1, NULL, O_FAULTS }, { "bug", 1, NULL, O_BUG }, { "table", 1, NULL, O_TABLE },
-	{ "fair", 0, NULL, O_FAIR }, { "print-table", 0, NULL, O_PRINT }, { "trace", 0, NULL, O_TRACE },
+	{ "fair", 0, NULL, O_FAIR }, { "barriers", 0, NULL, O_BARRIERS }, { "print-table", 0, NULL, O_PRINT }, { "trace", 0, NULL, O_TRACE },
 	{ "help", 0, NULL, O_HELP }, { NULL, 0, NULL, 0 }
 };
 
@@ -98,13 +99,36 @@ static void again(int argc, char **argv, u64 seed)
 	putchar('\n');
 }
 
+static int run_barriers(int argc, char **argv, u64 first, u64 last, u32 nodes)
+{
+	u64 seed, failed = 0;
+	const char *why;
+
+	if (!last) {
+		for (nodes = 2; nodes <= PD_NODES; nodes *= 2)
+			failed += bar_cost(nodes) != NULL;
+		return failed != 0;
+	}
+	for (seed = first; seed <= last; seed++) {
+		why = bar_run(seed, nodes);
+		if (!why)
+			continue;
+		printf("seed %llu: %s\n", (unsigned long long)seed, why);
+		again(argc, argv, seed);
+		failed++;
+	}
+	printf("%llu seeds, %llu failed\n", (unsigned long long)(last - first + 1),
+	       (unsigned long long)failed);
+	return failed != 0;
+}
+
 int main(int argc, char **argv)
 {
 	static struct sim s;
 	struct sim_cfg cfg = { .faults = F_ALL };
 	u64 first = 1, last = 1, v = 0, seed, failed = 0;
 	char line[256], *dash;
-	bool print = false, ok = true;
+	bool print = false, ok = true, barriers = false;
 	int o, i;
 
 	while (ok && (o = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -164,6 +188,9 @@ int main(int argc, char **argv)
 				return 2;
 			}
 			break;
+		case O_BARRIERS:
+			barriers = true;
+			break;
 		case O_FAIR:
 			cfg.fair = true;
 			break;
@@ -184,6 +211,8 @@ int main(int argc, char **argv)
 		usage(stderr);
 		return 2;
 	}
+	if (barriers)
+		return run_barriers(argc, argv, first, last, cfg.nodes);
 	for (seed = first; seed <= last; seed++) {
 		cfg.seed = seed;
 		o = sim_run(&s, &cfg);

@@ -185,6 +185,10 @@ struct sim {
 	char why[400];
 };
 
+/* bar.c */
+const char *bar_run(u64 seed, u32 nodes);
+const char *bar_cost(u32 nodes);
+
 /* sim.c */
 u64 sim_rand(struct sim *s);
 static inline u64 sim_below(struct sim *s, u64 n)

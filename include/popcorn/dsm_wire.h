@@ -35,8 +35,10 @@
  * @PD_T_LOCK:   one-way: to the home: wants it; from the home: has it (PD_F_FAIL: its
  *               holder's node died)
  * @PD_T_UNLOCK: one-way, to the home
- * @PD_T_BARRIER: one-way: to the home: a thread has come; from the home: all have
- *               (PD_F_FAIL: or died)
+ * @PD_T_BARRIER: one-way, struct pd_bar_msg: for the home: so many threads of nodes have
+ *               come; with PD_F_DOWN from it: so many may go. With PD_F_FAIL, and no words:
+ *               a process of the sender's has ended that didn't leave
+ * @PD_T_TREE:   one-way, struct pd_tree_msg: the way of BARRIER has changed
  */
 enum pd_type {
 	PD_T_ASK = PW_T_USER,
@@ -52,6 +54,7 @@ enum pd_type {
 	PD_T_LOCK,
 	PD_T_UNLOCK,
 	PD_T_BARRIER,
+	PD_T_TREE,
 	PD_T_END
 };
 
@@ -61,6 +64,7 @@ enum pd_type {
 #define PD_F_HOLDS	0x02	/* ASK: a copy is there, only the right is missing */
 #define PD_F_IDLE	0x04	/* ASK: only if nobody else uses the page; ahead of need */
 #define PD_F_FAIL	0x08	/* DONE */
+#define PD_F_DOWN	0x10	/* BARRIER: from the home */
 
 /**
  * struct pd_msg - header of all messages about pages
@@ -85,6 +89,52 @@ struct pd_msg {
 	__le32 zero;
 };
 _Static_assert(sizeof(struct pd_msg) == 24, "wire format");
+
+/**
+ * struct pd_word - of one node at a barrier
+ * @node: which
+ * @born: which of its lives; 0: it doesn't know yet
+ * @seq:  up: counts its words
+ * @come: up: threads that have come, but for those that gave up. Down: up to this one
+ *        of those that went, somebody had died
+ * @went: that may go: down, or up, as far as it has heard
+ * @awaited: up: how many in all
+ */
+struct pd_word {
+	__le16 node;
+	__le16 zero;
+	__le32 born;
+	__le32 seq;
+	__le32 come;
+	__le32 went;
+	__le32 awaited;
+};
+_Static_assert(sizeof(struct pd_word) == 24, "wire format");
+
+/**
+ * struct pd_bar_msg - BARRIER
+ * @h:    @h.page: which; @h.req: the sender's tree; @h.pages: words
+ * @word: they
+ */
+struct pd_bar_msg {
+	struct pd_msg h;
+	struct pd_word word[];
+};
+
+/**
+ * struct pd_tree_msg - TREE
+ * @h:       @h.req: counts trees
+ * @members: bit n: node n
+ * @gone:    which of them was the first without somebody who had been in it
+ * @born:    which of the receiver's lives; 0: it knows
+ */
+struct pd_tree_msg {
+	struct pd_msg h;
+	__le64 members;
+	__le32 gone;
+	__le32 born;
+};
+_Static_assert(sizeof(struct pd_tree_msg) == 40, "wire format");
 
 /**
  * struct pd_attach - what both sides of a region must agree on

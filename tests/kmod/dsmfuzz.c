@@ -113,7 +113,7 @@ static int one(struct popcorn_node *from, u16 to, const struct pd_attach *at, u8
 {
 	/* DETACH ends the fun, as it would for a node that means it. */
 	u16 type = rarely() && rarely() ? PD_T_DETACH :
-		   PD_T_ASK + below(PD_T_BARRIER - PD_T_ASK + 1);
+		   PD_T_ASK + below(PD_T_END - PD_T_ASK);
 	u32 len = sizeof(struct pd_msg), i;
 	bool request, page;
 
@@ -132,6 +132,10 @@ static int one(struct popcorn_node *from, u16 to, const struct pd_attach *at, u8
 		len = sizeof(*b);
 	} else if (type == PD_T_DATA) {
 		len += PAGE_SIZE;
+	} else if (type == PD_T_BARRIER) {
+		len += (((struct pd_msg *)buf)->pages = below(4)) * sizeof(struct pd_word);
+	} else if (type == PD_T_TREE) {
+		len = sizeof(struct pd_tree_msg);
 	} else if (type == PD_T_ASK || type == PD_T_DONE) {
 		len *= 1 + below(4);
 	}
