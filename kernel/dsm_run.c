@@ -307,7 +307,7 @@ int dsm_data_send(struct dsm_op *op)
 	e = popcorn_send(r->node, op->to, PW_SYNC, PD_T_DATA, r->data,
 			 sizeof(struct pd_msg) + PAGE_SIZE, POPCORN_NOWAIT);
 	mutex_unlock(&r->data_mutex);
-	if (e == -EAGAIN || e == -ENOMEM)
+	if (e == -EAGAIN || e == -ENOMEM) /* the pool grows meanwhile */
 		return -EAGAIN;
 	dsm_send_end(&op->send);	/* gone, or nobody is there to get it */
 	return 0;

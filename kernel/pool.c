@@ -21,6 +21,7 @@ static struct {
 	u32 generation;			/* counts chunks made */
 	struct popcorn_driver *driver[POPCORN_DRIVERS_MAX];
 	struct delayed_work trim;
+	struct work_struct grow;	/* for who can't wait */
 } pool;
 
 static void chunk_free_pages(struct popcorn_chunk *c)
@@ -159,6 +160,11 @@ static u32 trim(void)
 	return n;
 }
 
+static void grow_work(struct work_struct *work)
+{
+	pool_grow();
+}
+
 static void trim_work(struct work_struct *work)
 {
 	mutex_lock(&pool.mutex);
@@ -203,7 +209,7 @@ static struct popcorn_frame *frame_take(void)
 
 /**
  * popcorn_frame_alloc - take a page of the pool
- * @gfp: may it sleep? Then a chunk is added if need be
+ * @gfp: may it sleep? Then a chunk is added if need be; otherwise soon
  *
  * The page has one reference and holds anything. Context: with a @gfp that
  * doesn't sleep, any but hard interrupts. Return: the frame, or NULL.
@@ -217,6 +223,8 @@ struct popcorn_frame *popcorn_frame_alloc(gfp_t gfp)
 	f = frame_take();
 	while (!f && gfpflags_allow_blocking(gfp) && !pool_grow())
 		f = frame_take();
+	if (!f && !gfpflags_allow_blocking(gfp))
+		queue_work(system_wq, &pool.grow);
 	return f;
 }
 EXPORT_SYMBOL_GPL(popcorn_frame_alloc);
@@ -394,6 +402,7 @@ int popcorn_pool_init(u32 chunks_max)
 	spin_lock_init(&pool.lock);
 	INIT_LIST_HEAD(&pool.avail);
 	INIT_DELAYED_WORK(&pool.trim, trim_work);
+	INIT_WORK(&pool.grow, grow_work);
 	pool.max = chunks_max;
 	pool.chunk = kvcalloc(chunks_max, sizeof(*pool.chunk), GFP_KERNEL);
 	return pool.chunk ? 0 : -ENOMEM;
@@ -403,6 +412,7 @@ void popcorn_pool_exit(void)
 {
 	u32 i;
 
+	cancel_work_sync(&pool.grow);
 	cancel_delayed_work_sync(&pool.trim);
 	if (pool.free != pool.n * POPCORN_CHUNK_PAGES)
 		pr_err("%u page frames were never given back\n",

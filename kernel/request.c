@@ -103,7 +103,8 @@ static bool tx_take(struct popcorn_link *l, void *arg)
  * @flags: POPCORN_NOWAIT or 0
  *
  * Delivered exactly once, unless the peer (or this node) dies. Process context;
- * waits, killable and bounded, while too many are on their way.
+ * waits, killable and bounded, while too many are on their way, and for memory if it is
+ * longer than PW_PAYLOAD: not with POPCORN_NOWAIT.
  * Return: 0: queued. -EAGAIN (NOWAIT), -EINTR, -ETIMEDOUT, -EHOSTDOWN (peer is
  * dead), -EMSGSIZE, -EINVAL (no such peer), -ENOMEM, -ESHUTDOWN.
  */
@@ -122,7 +123,8 @@ int popcorn_send(struct popcorn_node *node, u16 dst, u8 class, u16 type,
 	if (len > PW_MSG_MAX)
 		return -EMSGSIZE;
 	if (len > PW_PAYLOAD) {
-		big = popcorn_big_alloc(len, buf, GFP_KERNEL);
+		big = popcorn_big_alloc(len, buf, flags & POPCORN_NOWAIT ?
+					GFP_NOWAIT | __GFP_NOWARN : GFP_KERNEL);
 		if (!big)
 			return -ENOMEM;
 	}

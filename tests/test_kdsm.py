@@ -82,7 +82,7 @@ def test_three_machines(cluster):
     """Pages go from owner to requester; locks and barriers of three."""
     c = cluster(3)
     load(c, "msg_rdma", **SLOW)
-    for test in (("atomic", 3, 100000), ("false_sharing", 3, 100000), ("message", 3, 40), ("lock", 3, 100)):
+    for test in (("atomic", 3, 100000), ("false_sharing", 3, 100000), ("message", 3, 40), ("lock", 3, 100), ("supply", 3)):
         Run(everywhere(c), *test).ok()
     assert re.search(r"dsm_data +[1-9]", c[2].sh("cat /proc/popcorn_stat"))
     gone(c, "msg_rdma")

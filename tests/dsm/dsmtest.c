@@ -254,6 +254,32 @@ static void t_lock(void)
 	sync_do(POPCORN_IOC_BARRIER, 5, arg[0]);
 }
 
+/* Every @nth allocation of this machine's module fails; 0: none. */
+static void fail_alloc(unsigned int nth)
+{
+	FILE *f = fopen("/sys/module/popcorn/parameters/fail_alloc", "w");
+
+	if (!f || fprintf(f, "%u\n", nth) < 0 || fclose(f))
+		die("fail_alloc");
+}
+
+/* NODES: node 1 gives node 2 its pages, three hops each, while its allocations fail. */
+static void t_supply(void)
+{
+	unsigned int i;
+
+	for (i = 0; node == 1 && i < 48; i++)
+		*word(i, 0) = i + 7;
+	if (node == 1)
+		fail_alloc(4);
+	sync_do(POPCORN_IOC_BARRIER, 3, arg[0]);
+	for (i = 0; node == 2 && i < 48; i++)
+		want(*word(i, 0) == i + 7);
+	sync_do(POPCORN_IOC_BARRIER, 3, arg[0]);
+	if (node == 1)
+		fail_alloc(0);
+}
+
 /* A barrier that can't be reached: its error, in time. */
 static int barrier_error(unsigned int number, unsigned int count)
 {
@@ -674,6 +700,7 @@ static const struct {
 	{ "false_sharing", t_false_sharing },
 	{ "peterson", t_peterson },
 	{ "message", t_message },
+	{ "supply", t_supply },
 	{ "lock", t_lock },
 	{ "syscalls", t_syscalls },
 	{ "direct", t_direct },
