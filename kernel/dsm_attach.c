@@ -270,7 +270,9 @@ void dsm_leave_work(struct work_struct *work)
 	dsm_region_put(r);
 	return;
 again:
-	queue_delayed_work(dsm_wq, &r->leave, msecs_to_jiffies(LEAVE_MS));
+	/* Unless somebody attached and left meanwhile: then it is queued, with a reference. */
+	if (!queue_delayed_work(dsm_wq, &r->leave, msecs_to_jiffies(LEAVE_MS)))
+		dsm_region_put(r);
 }
 
 /**
