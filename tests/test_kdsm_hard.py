@@ -56,7 +56,7 @@ class Nodes:
     def start(self, program, *args, nodes=None, env="", timeout=170):
         """@env: variables, or what gives them for a node."""
         words = " ".join(map(str, args))
-        return [m.spawn(f"POPCORN_NODE=kernel:{i} KDSM_LIMIT={timeout * m.slow} {env(i) if callable(env) else env} exec /build/guest/{program}-{m.arch} {words}", timeout)
+        return [m.spawn(f"POPCORN_NODE=kernel:{i} KDSM_LIMIT={timeout * m.slow - 5} {env(i) if callable(env) else env} exec /build/guest/{program}-{m.arch} {words}", timeout)
                 for i, m in list(enumerate(self.where))[:nodes]]
 
     def run(self, program, *args, **options):

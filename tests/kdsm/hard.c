@@ -6,7 +6,7 @@
  *	POPCORN_NODE=kernel:N kdsm-hard TEST NODES MS [ID]
  *
  * Hammers go on for MS milliseconds of node 0's clock, who is the home; others until it says so.
- * KDSM_LIMIT: seconds after which a program ends that hangs, beside those of MS.
+ * KDSM_LIMIT: seconds after which a program ends that hangs.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -476,6 +476,18 @@ static void on_bus(int sig, siginfo_t *si, void *c)
 }
 
 /*
+ * Those who are left meet. Who waits when the death is found is told, as is who comes there later, in
+ * the same number: each goes on to another barrier.
+ */
+static void meet_left(unsigned int left)
+{
+	static unsigned int number;
+
+	while (popcorn_barrier(r, ++number, left) == -EOWNERDEAD)
+		;
+}
+
+/*
  * Nodes come to die here. Each page has a word of each node, that only it writes, and a count of all
  * additions. A node whose own word isn't what it wrote last has lost a write: there were two writers.
  * A page that is lost must stay so. After MS those who are left, KDSM_LEFT of them, must agree about
@@ -523,9 +535,8 @@ static void t_chaos(void)
 	printf("accesses %u lost %u longest %u ms\n", n, nlost, longest);
 	if (!left)
 		return;
-	/* All who are left meet again, and agree; a lost page may not be known to be so by all yet. */
-	while (popcorn_barrier(r, 1, atoi(left)) == -EOWNERDEAD)
-		;
+	/* A lost page may not be known to be so by all yet. */
+	meet_left(atoi(left));
 	for (page = 1; page < PAGES; page++)
 		if (!sigsetjmp(jump, 1)) {
 			for (i = 0, k = 0; i < NODES; i++)
@@ -536,8 +547,7 @@ static void t_chaos(void)
 			sum = sum * 31 + 7;
 		}
 	printf("agreed %08x\n", sum);
-	while (popcorn_barrier(r, 2, atoi(left)) == -EOWNERDEAD)
-		;
+	meet_left(atoi(left));
 }
 
 /* Touch pages until killed, whatever comes of it: somebody sends senseless messages about them. */
@@ -593,7 +603,7 @@ int main(int argc, char **argv)
 {
 	struct sigaction sa = { .sa_flags = SA_SIGINFO | SA_NODEFER };
 	const char *limit = getenv("KDSM_LIMIT");
-	unsigned int i;
+	unsigned int limit_s, i;
 	int e;
 
 	if (argc < 4)
@@ -605,7 +615,8 @@ int main(int argc, char **argv)
 	ms = atoi(argv[3]);
 	if (argc > 4)
 		id = atoi(argv[4]);
-	alarm((limit ? atoi(limit) : LIMIT_S) + ms / 1000);
+	limit_s = limit ? strtoul(limit, NULL, 10) : LIMIT_S + ms / 1000;
+	alarm(limit_s);
 	/* Before user mode's own, which hands on what it has no page for. */
 	sa.sa_sigaction = tests[i].on_bus;
 	if (sa.sa_sigaction)
