@@ -49,6 +49,12 @@ def everywhere(c):
     return [(n, n.number - 1) for n in c]
 
 
+def joined(c):
+    """Everybody has a part in a region."""
+    for n in c:
+        n.wait_for("awk '$4 == \"up\" && $7 { ok = 1 } END { exit !ok }' /proc/popcorn_regions", 20)
+
+
 def gone(c, driver):
     """The modules unload, so nothing of any region is left; no frame was lost."""
     for n in c:
@@ -125,10 +131,10 @@ def test_a_member_dies(cluster2, driver):
     """What only it had is lost, with SIGBUS at the address and a line that names it; the rest lives."""
     c = cluster2
     load(c, driver, **FAST)
-    run = Run(everywhere(c), "death", 30, 6, pages=300)
-    c[1].wait_for("grep -q ' up  .* 0000000000000002 ' /proc/popcorn_regions", 20)
-    time.sleep(3)
+    run = Run(everywhere(c), "death", 30, pages=300, env="DSMTEST_MARK=/tmp/written")
+    c[1].wait_for("test -e /tmp/written", 30)
     c[2].kill()
+    c[1].sh("rm /tmp/written")
     r = run.jobs[0].wait()
     assert r.status == 0 and "lost 29" in r.stdout, r.stdout + r.stderr
     assert re.search(r"dsmtest\[\d+\] at 0x[0-9a-f]+: page \d+ of region \d+ of node 0 is lost", c[1].dmesg())
@@ -147,7 +153,7 @@ def test_a_cut_that_nobody_dies_of(cluster2):
     c = cluster2
     load(c, "msg_socket", hb_ms=100, lease_ms=1500, dead_ms=15000)
     run = Run(everywhere(c), "message", 2, 2000)
-    time.sleep(2)
+    joined(c)
     c.cut(1, 2)
     c[2].wait_for("grep -q ' paused ' /proc/popcorn_regions", 10)
     time.sleep(1)
@@ -161,7 +167,7 @@ def test_a_waiter_is_killed(cluster2):
     c = cluster2
     load(c, "msg_socket", **SLOW)
     run = Run(everywhere(c), "touch", 3)
-    time.sleep(2)
+    joined(c)
     c.cut(1, 2)
     late = c[2].spawn(f"exec dsmtest 1 0 {run.id} 64 touch 9", 60)
     time.sleep(2)
@@ -180,7 +186,7 @@ def test_the_nodes_go(cluster2):
     c = cluster2
     load(c, "msg_socket", **SLOW)
     run = Run(everywhere(c), "touch", 3)
-    time.sleep(2)
+    joined(c)
     assert c[2].run("rmmod popcorn").status != 0
     c[2].rmmod("msg_socket")
     assert c[2].run("rmmod popcorn").status != 0

@@ -447,10 +447,14 @@ static void on_bus(int sig, siginfo_t *si, void *c)
 	siglongjmp(jump, 1);
 }
 
-/* PAGES SECONDS: node 1 writes some, then waits to be killed, within SECONDS; node 0 finds them lost, others not. */
+/*
+ * PAGES: node 1 writes some, then waits to be killed; node 0 finds them lost, others not. It makes the file
+ * DSMTEST_MARK when they are written, and goes on when that is gone.
+ */
 static void t_death(void)
 {
 	struct sigaction sa = { .sa_sigaction = on_bus, .sa_flags = SA_SIGINFO | SA_NODEFER };
+	const char *mark = getenv("DSMTEST_MARK");
 	volatile unsigned int i, lost = 0;
 
 	if (node == 1) {
@@ -470,7 +474,9 @@ static void t_death(void)
 	printf("written\n");
 	fflush(stdout);
 	sigaction(SIGBUS, &sa, NULL);
-	sleep(arg[1]);		/* it dies meanwhile */
+	want(!close(open(mark, O_CREAT | O_WRONLY, 0600)));
+	while (!access(mark, F_OK))
+		usleep(1000);
 	for (i = 1; i < arg[0]; i++)
 		if (!sigsetjmp(jump, 1)) {
 			atomic_store(word(200, 0), atomic_load(word(1 + i, 0)));
