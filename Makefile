@@ -22,7 +22,7 @@ help:
 	@echo 'make modules-all   kernel modules for all four'
 	@echo 'make sparse        the same with sparse'
 	@echo 'make check         every test; check-quick: those without virtual machines'
-	@echo 'make soak          the long form of the tests of shared memory: an hour'
+	@echo 'make soak          the long form of the tests of shared memory: hours'
 	@echo 'make check-debug   kernel tests on a kernel that checks locks, accesses and leaks (make debug-kernel)'
 	@echo 'make demo          two virtual nodes, and what the messages between them cost'
 	@echo 'make install       modules by DKMS, the tool popcorn, man pages, units; PREFIX=, DESTDIR='
