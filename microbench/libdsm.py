@@ -20,7 +20,8 @@ PAUSE_US = 200  # kernel mode: before each timed access, so that nothing is left
 
 # What the exchange takes at least: a row of the floor and its bytes.
 FLOOR = {"read_fault": ("fetch", 4096), "write_fault": ("fetch", 4096), "upgrade": ("rtt", 64),
-         "three_hop": ("fetch", 4096), "seq_scan": ("stream", 4096), "random": None,
+         "three_hop": ("fetch", 4096), "seq_scan": ("stream", 4096),
+         "seq_write": ("stream", 4096), "seq_upgrade": ("stream", 4096), "random": None,
          "false_sharing": None, "lock": ("rtt", 64), "barrier": ("rtt", 64)}
 FLOOR_ITERS = 1000
 
@@ -65,7 +66,7 @@ def local(spec, args, errors):
             try:
                 line = libfloor.only(libfloor.lines(libfloor.command(cmd, limit=LIMIT), PROGRAM),
                                      PROGRAM)
-                if name == "seq_scan":
+                if FLOOR[name] == ("stream", 4096):
                     line.update(streamed(wire))
             except ResultError as e:
                 errors.append(str(e))

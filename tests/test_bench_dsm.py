@@ -11,8 +11,8 @@ from test_udsm import TOO_OLD
 
 pytestmark = pytest.mark.alone
 
-ROWS = {"read_fault", "write_fault", "upgrade", "seq_scan", "random", "false_sharing", "lock",
-        "barrier"}
+ROWS = {"read_fault", "write_fault", "upgrade", "seq_scan", "seq_write", "seq_upgrade", "random",
+        "false_sharing", "lock", "barrier"}
 
 
 def run(*args, limit=400):

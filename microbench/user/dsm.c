@@ -261,22 +261,51 @@ static void row_three_hop(void)
 		touch_all(false, true);
 }
 
-static void row_scan(void)
+static void in_order(bool write, bool timed)
 {
 	unsigned int i, part = SCAN_PAGES / 16;
 	double t;
 
-	check("advise", popcorn_advise(region, 0, 0, POPCORN_ADVISE_NORMAL));
-	all_written(0, SCAN_PAGES);
-	if (me != 1)
-		return;
 	for (t = now_us(), i = 0; i < SCAN_PAGES; i++) {
-		(void)mem[i * PAGE];
-		if ((i + 1) % part == 0) {
+		if (write)
+			mem[i * PAGE] = 2;
+		else
+			(void)mem[i * PAGE];
+		if (timed && (i + 1) % part == 0) {
 			res->us[res->n++] = (now_us() - t) / part;
 			t = now_us();
 		}
 	}
+}
+
+static void seq_begin(void)
+{
+	check("advise", popcorn_advise(region, 0, 0, POPCORN_ADVISE_NORMAL));
+	all_written(0, SCAN_PAGES);
+}
+
+static void row_scan(void)
+{
+	seq_begin();
+	if (me == 1)
+		in_order(false, true);
+}
+
+static void row_seq_write(void)
+{
+	seq_begin();
+	if (me == 1)
+		in_order(true, true);
+}
+
+/* All nodes have read what one of them writes then. */
+static void row_seq_upgrade(void)
+{
+	seq_begin();
+	in_order(false, false);
+	meet();
+	if (me == 1)
+		in_order(true, true);
 }
 
 /* All nodes read and, one in eight, write pages at random. */
@@ -362,6 +391,8 @@ static const struct row {
 	{ "upgrade", row_upgrade, 2, HEAD, HEAD, "" },
 	{ "three_hop", row_three_hop, 3, HEAD, PAGE, "" },
 	{ "seq_scan", row_scan, 2, HEAD, PAGE, "a page" },
+	{ "seq_write", row_seq_write, 2, HEAD, PAGE, "a page" },
+	{ "seq_upgrade", row_seq_upgrade, 2, HEAD, HEAD, "a page" },
 	{ "random", row_random, 2, 0, 0, "an access" },
 	{ "false_sharing", row_false, 2, 0, 0, "a write" },
 	{ "lock", row_lock, 2, HEAD, HEAD, "a hand-over" },
@@ -575,8 +606,8 @@ static const char usage[] =
 "\n"
 "  -n, --nodes local:N    nodes (default local:2; three_hop has three at least)\n"
 "  -w, --wire tcp|shm     only this one\n"
-"  -r, --row ROW          only read_fault, write_fault, upgrade, three_hop, seq_scan, random,\n"
-"                         false_sharing, lock or barrier\n"
+"  -r, --row ROW          only read_fault, write_fault, upgrade, three_hop, seq_scan,\n"
+"                         seq_write, seq_upgrade, random, false_sharing, lock or barrier\n"
 "  -f, --fault thread|sigbus  who serves faults (default thread)\n"
 "  -p, --poll busy|block  look for messages, or sleep (default busy)\n"
 "  -R, --rounds N         1 to 100 (default 5)\n"
