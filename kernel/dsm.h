@@ -68,7 +68,7 @@
 #define DSM_DONES	16		/* in one message, at most */
 
 /* Completions that .fast deals with. */
-enum dsm_item_kind { DSM_ITEM_INV, DSM_ITEM_FWD };
+enum dsm_item_kind { DSM_ITEM_INV, DSM_ITEM_INVS, DSM_ITEM_FWD };
 
 struct dsm_item {
 	struct llist_node node;
@@ -199,14 +199,32 @@ struct dsm_txns {
 
 /**
  * struct dsm_answers - what becomes of the pages of a message, to be said at once
- * @n: so many of them so far, without a gap
- * @f: pages; NULL: not to be had now
- * @d: who is told
+ * @msg:   an ASK for several
+ * @first: of its pages
+ * @n:     so many of them so far, without a gap
+ * @f:     pages; NULL: @error says it
+ * @d:     who is told
+ * @error: -EXDEV: the right alone; -EAGAIN: not to be had now
  */
 struct dsm_answers {
+	struct popcorn_msg *msg;
+	u32 first;
 	u32 n;
 	struct popcorn_frame *f[PD_BATCH];
 	struct popcorn_done *d[PD_BATCH];
+	int error[PD_BATCH];
+};
+
+/**
+ * struct dsm_invs - pages that others have to drop, to be said at once
+ * @n:  so many
+ * @t:  the transaction of each, counted
+ * @to: who has to
+ */
+struct dsm_invs {
+	u32 n;
+	struct dsm_txn *t[PD_BATCH];
+	u64 to[PD_BATCH];
 };
 
 /* An INV under way. */
@@ -290,6 +308,7 @@ struct dsm_stat {
  * @dying:    home: whose death isn't dealt with on every page yet; those of them who
  *            have @left are missed by nobody
  * @stream:   which pages to fetch ahead, unless @advice is RANDOM
+ * @writes:   and which to ask for to write
  * @pending:  pages with something to be done, first + 1
  * @timer:    when, at @due ns
  * @later:    messages for which there was no memory, by msg->next
@@ -332,7 +351,7 @@ struct dsm_region {
 
 	spinlock_t lock;
 	u64 members, dying, left;
-	struct pd_stream stream;
+	struct pd_stream stream, writes;
 	u32 pending;
 	u64 due;
 	struct popcorn_msg *later, *slow_msgs;
@@ -375,6 +394,7 @@ struct dsm_run {
 	u32 head, tail;
 	u32 own_head, own_tail;
 	struct dsm_answers *answers;	/* the page goes out with others; or NULL */
+	struct dsm_invs *invs;		/* and so are others told to drop theirs */
 	struct pd_txn *ended;		/* transactions */
 	struct pd_acts out;
 	struct pd_act own[PD_ACTS];	/* to the own node: dealt with at once */
@@ -471,12 +491,23 @@ void dsm_inode_put(struct inode *inode);
 
 int dsm_mmap(struct file *file, struct vm_area_struct *vma);
 bool dsm_take_away(struct dsm_region *r, struct dsm_page *pg, u32 index);
-int dsm_ahead(struct dsm_region *r, u32 index, bool wait);
+int dsm_ahead(struct dsm_region *r, u32 index, bool write, bool wait, struct dsm_invs *invs);
 
 /* ------------------------------------------------------------ dsm_batch.c */
 
-int dsm_ahead_pages(struct dsm_region *r, u32 first, u32 n, bool wait);
+int dsm_ahead_pages(struct dsm_region *r, u32 first, u32 n, bool write, bool wait);
 void dsm_batch_msg(struct dsm_region *r, struct popcorn_msg *msg, u32 first, bool may_sleep);
+void dsm_answers_add(struct dsm_answers *all, struct popcorn_msg *msg, u32 at,
+		     struct popcorn_frame *f, struct popcorn_done *d, int error);
+void dsm_answers_send(struct dsm_answers *all);
+
+/* -------------------------------------------------------------- dsm_inv.c */
+
+void dsm_hide(struct dsm_region *r, u32 first, u32 mask);
+void dsm_invs_msg(struct dsm_region *r, struct popcorn_msg *msg);
+void dsm_invs_add(struct dsm_invs *all, struct dsm_txn *t, u64 mask);
+void dsm_invs_send(struct dsm_region *r, struct dsm_invs *all);
+void dsm_invs_item(struct dsm_item *item);
 
 /* -------------------------------------------------------------- dsm_obj.c */
 
@@ -485,7 +516,7 @@ void dsm_obj_exit(void);
 void dsm_txn_put(struct dsm_txn *t);
 void dsm_txn_init(struct dsm_txn *t, struct dsm_region *r, u32 index, struct popcorn_msg *msg);
 struct dsm_txn *dsm_txn_new(struct dsm_region *r, u32 index, struct popcorn_msg *msg, gfp_t gfp);
-void dsm_txn_answer(struct dsm_txn *t, int status);
+void dsm_txn_answer(struct dsm_txn *t, int status, struct dsm_answers *all);
 void dsm_op_free(struct dsm_op *op);
 struct dsm_op *dsm_op_new(struct dsm_region *r, u32 index, struct popcorn_msg *msg);
 void dsm_req_put(struct dsm_req *req);
@@ -527,13 +558,15 @@ void dsm_take(struct dsm_run *run, u8 todo);
 
 void dsm_head(const struct dsm_region *r, u32 index, u32 req, struct pd_msg *m);
 void dsm_run(struct dsm_run *run);
-int dsm_run_ask(struct dsm_txn *t, struct dsm_page *pg, gfp_t gfp, struct dsm_answers *all);
+int dsm_run_ask(struct dsm_txn *t, struct dsm_page *pg, gfp_t gfp, struct dsm_answers *all,
+		struct dsm_invs *invs);
 void dsm_run_ack(struct dsm_run *run, u16 node);
 void dsm_run_sent(struct dsm_run *run, u16 node, int status);
 void dsm_run_done(struct dsm_run *run, u16 node, u32 req, u8 flags);
 void dsm_run_again(struct dsm_run *run, u8 todo);
 void dsm_run_unmap(struct dsm_run *run);
 void dsm_txn_send(struct dsm_run *run, struct dsm_txn *t);
+void dsm_item_add(struct dsm_region *r, struct dsm_item *item);
 int dsm_data_send(struct dsm_op *op);
 void dsm_ended(struct pd_txn *x);
 

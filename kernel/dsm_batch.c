@@ -10,12 +10,12 @@
 
 /* ------------------------------------------------------------- a requester */
 
-/* Is the page neither here nor on its way? Not for sure, without its lock. */
-static bool absent(struct dsm_region *r, u32 index)
+/* Is the page neither here as @state says nor on its way? Not for sure, without its lock. */
+static bool is_just(struct dsm_region *r, u32 index, u8 state)
 {
 	const struct dsm_page *pg = dsm_page(r, index);
 
-	return !pg || (READ_ONCE(pg->p.state) == PD_I && !READ_ONCE(pg->req));
+	return pg ? READ_ONCE(pg->p.state) == state && !READ_ONCE(pg->req) : state == PD_I;
 }
 
 /* The least number from which on none of the pages has had its own. */
@@ -33,7 +33,7 @@ static u32 number(struct dsm_region *r, u32 first, u32 n)
 }
 
 /* Begin the request for a page. Return: it is to be sent, and counted for its answer. */
-static bool begin(struct dsm_region *r, struct dsm_req *req, u32 number)
+static bool begin(struct dsm_region *r, struct dsm_req *req, u32 number, bool write)
 {
 	struct dsm_page *pg = dsm_page(r, req->index);
 	struct pd_acts out;
@@ -42,7 +42,7 @@ static bool begin(struct dsm_region *r, struct dsm_req *req, u32 number)
 	out.n = 0;
 	spin_lock_bh(dsm_lock(r, req->index));
 	ok = !r->over && !r->paused && !pg->req && pd_number(&pg->p, number) &&
-	     !pd_ahead(&r->cfg, &pg->p, &out);
+	     !pd_ahead(&r->cfg, &pg->p, write, &out);
 	if (ok) {
 		req->req = out.a[0].req;
 		req->flags = out.a[0].flags;
@@ -54,7 +54,7 @@ static bool begin(struct dsm_region *r, struct dsm_req *req, u32 number)
 }
 
 /* Pages from @first on, @n at most. Return: how many were asked for, or -errno. */
-static int ask(struct dsm_region *r, u32 first, u32 n, bool wait)
+static int ask(struct dsm_region *r, u32 first, u32 n, bool write, bool wait)
 {
 	struct dsm_reqs *all = kzalloc(struct_size(all, req, n), GFP_AHEAD);
 	u32 base = number(r, first, n), i, k;
@@ -70,7 +70,7 @@ static int ask(struct dsm_region *r, u32 first, u32 n, bool wait)
 		refcount_inc(&all->ref);
 		if (!dsm_req_init(req, r, first + k, wait ? GFP_KERNEL : GFP_AHEAD))
 			e = -ENOMEM;
-		if (e || !begin(r, req, base + k)) {
+		if (e || !begin(r, req, base + k, write)) {
 			dsm_req_put(req);
 			break;
 		}
@@ -87,30 +87,53 @@ static int ask(struct dsm_region *r, u32 first, u32 n, bool wait)
 	return e ?: k;
 }
 
+/* The home's own: what others have is fetched one by one, or dropped there together. */
+static int ahead_home(struct dsm_region *r, u32 first, u32 n, bool write, bool wait)
+{
+	struct dsm_invs invs DSM_UNINIT;
+	int e = 0;
+
+	invs.n = 0;
+	for (; n && !e && !r->over; first++, n--) {
+		if (write && !is_just(r, first, PD_S))
+			continue;
+		e = dsm_ahead(r, first, write, wait, write ? &invs : NULL);
+		if (invs.n == PD_BATCH || (invs.n && invs.t[0]->index + PD_BATCH - 1 == first))
+			dsm_invs_send(r, &invs);
+	}
+	dsm_invs_send(r, &invs);
+	return e;
+}
+
 /**
- * dsm_ahead_pages - fetch pages to read before they are needed
+ * dsm_ahead_pages - ask for pages before they are needed
  * @r:     region
  * @first: from that page on
  * @n:     how many; those that are here already, too
+ * @write: to write; at the home: pages of which it has a copy
  * @wait:  for room to send, killable; for the pages nobody waits
  *
  * Process context. Return: 0: they are here, or come, or aren't to be had now; -EAGAIN: no
  * room; -EINTR; -ENOMEM.
  */
-int dsm_ahead_pages(struct dsm_region *r, u32 first, u32 n, bool wait)
+int dsm_ahead_pages(struct dsm_region *r, u32 first, u32 n, bool write, bool wait)
 {
 	u32 most = min_t(u32, PD_BATCH, r->node->pt.cfg.slots), run;
 	int e;
+	u8 has;
 
+	if (dsm_home(r))
+		return ahead_home(r, first, n, write, wait);
 	for (; n && !r->over; first += run, n -= run) {
-		for (run = 0; run < min(n, most) && absent(r, first + run); run++)
+		has = write && is_just(r, first, PD_S) ? PD_S : PD_I;
+		for (run = 0; run < min(n, most) && is_just(r, first + run, has); run++)
 			if (!dsm_page_make(r, first + run))
 				return -ENOMEM;
-		if (run < 2 || dsm_home(r)) {
+		if (run < 2) {
 			run = 1;
-			e = dsm_ahead(r, first, wait);
+			e = dsm_ahead(r, first, write, wait, NULL);
 		} else {
-			e = ask(r, first, run, wait);
+			e = ask(r, first, run, write, wait);
 			run = e > 0 ? e : 1;
 		}
 		if (e < 0)
@@ -121,17 +144,51 @@ int dsm_ahead_pages(struct dsm_region *r, u32 first, u32 n, bool wait)
 
 /* ----------------------------------------------------------------- the home */
 
-/* One page of an ASK. Return: its transaction answers it; false: it isn't to be had now. */
-static bool asked(struct dsm_region *r, struct popcorn_msg *msg, u32 index, struct dsm_txns *ts,
-		  struct dsm_answers *all)
+/* One page of an ASK: its transaction answers it, or it isn't to be had now. */
+static void asked(struct dsm_region *r, struct popcorn_msg *msg, u32 index, struct dsm_txns *ts,
+		  struct dsm_answers *all, struct dsm_invs *invs)
 {
 	const struct pd_msg *m = msg->data;
-	struct dsm_txn *t = &ts->txn[index - le32_to_cpu(m->page)];
+	u32 at = index - le32_to_cpu(m->page);
+	struct dsm_txn *t = &ts->txn[at];
 
 	t->batch = ts;
 	refcount_inc(&ts->ref);
 	dsm_txn_init(t, r, index, msg);
-	return !dsm_run_ask(t, dsm_page(r, index), DSM_NOWAIT, all);
+	if (dsm_run_ask(t, dsm_page(r, index), DSM_NOWAIT, all, invs))
+		dsm_answers_add(all, msg, at, NULL, NULL, -EAGAIN);
+}
+
+/**
+ * dsm_answers_add - a page of a message can be answered
+ * @all:   what is to be answered so far
+ * @msg:   ASK for several pages
+ * @at:    which of them
+ * @f:     page, or NULL
+ * @d:     told when it has arrived; NULL with @f
+ * @error: without @f: -EXDEV: the right alone; -EAGAIN
+ *
+ * Process context. It goes out with those next to it, by dsm_answers_send() at the latest.
+ */
+void dsm_answers_add(struct dsm_answers *all, struct popcorn_msg *msg, u32 at,
+		     struct popcorn_frame *f, struct popcorn_done *d, int error)
+{
+	if (all->n && (all->msg != msg || all->first + all->n != at))
+		dsm_answers_send(all);
+	if (!all->n) {
+		all->msg = msg;
+		all->first = at;
+	}
+	all->f[all->n] = f;
+	all->d[all->n] = d;
+	all->error[all->n++] = error;
+}
+
+void dsm_answers_send(struct dsm_answers *all)
+{
+	if (all->n)
+		popcorn_answer_some(all->msg, all->first, all->n, all->f, all->d, all->error);
+	all->n = 0;
 }
 
 /**
@@ -145,8 +202,10 @@ static bool asked(struct dsm_region *r, struct popcorn_msg *msg, u32 index, stru
  */
 void dsm_batch_msg(struct dsm_region *r, struct popcorn_msg *msg, u32 first, bool may_sleep)
 {
-	u32 n = msg->pages, i, said = 0;
+	bool write = ((const struct pd_msg *)msg->data)->flags & PD_F_WRITE;
 	struct dsm_answers all DSM_UNINIT;
+	struct dsm_invs invs DSM_UNINIT;
+	u32 n = msg->pages, i;
 	struct dsm_txns *ts;
 
 	for (i = first; i < first + n; i++) {
@@ -164,21 +223,14 @@ void dsm_batch_msg(struct dsm_region *r, struct popcorn_msg *msg, u32 first, boo
 		return;
 	}
 	refcount_set(&ts->ref, 1);
-	all.n = 0;
-	for (i = 0; i < n; i++) {
-		if (!asked(r, msg, first + i, ts, &all)) {
-			all.f[all.n] = NULL;
-			all.d[all.n++] = NULL;
-		} else if (all.n + said <= i) {
-			/* It is answered later, by whoever can. */
-			if (all.n)
-				popcorn_answer_some(msg, said, all.n, all.f, all.d);
-			said = i + 1;
-			all.n = 0;
-		}
-	}
-	if (all.n)
-		popcorn_answer_some(msg, said, all.n, all.f, all.d);
+	all.n = invs.n = 0;
+	if (write)
+		dsm_hide(r, first, ~0u >> (PD_BATCH - n));
+	/* After the last answer @msg is nobody's. */
+	for (i = 0; i < n; i++)
+		asked(r, msg, first + i, ts, &all, &invs);
+	dsm_invs_send(r, &invs);
+	dsm_answers_send(&all);
 	if (refcount_dec_and_test(&ts->ref))
 		kfree(ts);
 }

@@ -155,9 +155,11 @@ static long ioc_advise(struct dsm_region *r, void __user *arg)
 	n = DIV_ROUND_UP_ULL(u.offset + u.bytes, PAGE_SIZE) - first;
 	switch (u.advice) {
 	case POPCORN_ADVISE_WILLNEED:
+	case POPCORN_ADVISE_WILLWRITE:
 		for (i = 0; i < n && !e; i += PD_BATCH) {
 			e = fatal_signal_pending(current) ? -EINTR :
-			    dsm_ahead_pages(r, first + i, min_t(u64, n - i, PD_BATCH), true);
+			    dsm_ahead_pages(r, first + i, min_t(u64, n - i, PD_BATCH),
+					    u.advice == POPCORN_ADVISE_WILLWRITE, true);
 			cond_resched();
 		}
 		return e;

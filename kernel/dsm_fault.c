@@ -155,15 +155,17 @@ static int dsm_wait(struct dsm_region *r, struct dsm_page *pg, struct dsm_req *r
 }
 
 /**
- * dsm_ahead - fetch a page to read before it is needed
+ * dsm_ahead - ask for a page before it is needed
  * @r:     region
  * @index: page
+ * @write: to write
  * @wait:  for room to send, killable; for the page nobody waits
+ * @invs:  at the home: what others are to drop is added to it; or NULL
  *
  * Process context. Return: 0: it is here, or comes, or isn't to be had now; -EAGAIN: no room;
  * -ENOMEM.
  */
-int dsm_ahead(struct dsm_region *r, u32 index, bool wait)
+int dsm_ahead(struct dsm_region *r, u32 index, bool write, bool wait, struct dsm_invs *invs)
 {
 	struct dsm_page *pg = dsm_page_make(r, index);
 	struct dsm_req *req;
@@ -172,17 +174,18 @@ int dsm_ahead(struct dsm_region *r, u32 index, bool wait)
 
 	if (!pg)
 		return -ENOMEM;
-	if (READ_ONCE(pg->p.state) != PD_I || READ_ONCE(pg->req) ||
+	if (READ_ONCE(pg->p.state) >= (write ? PD_M : PD_S) || READ_ONCE(pg->req) ||
 	    (dsm_home(r) && dsm_dir(r, index)->d.state == PD_I))
 		return 0;
 	req = dsm_req_new(r, index);
 	if (!req)
 		return -ENOMEM;
 	dsm_run_begin(&run, r, pg, index);
+	run.invs = invs;
 	spin_lock_bh(dsm_lock(r, index));
 	if (!r->over && !r->paused && !pg->req) {
 		pg->req = req;
-		if (pd_ahead(&r->cfg, &pg->p, &run.out)) {
+		if (pd_ahead(&r->cfg, &pg->p, write, &run.out)) {
 			pg->req = NULL;
 		} else {
 			refcount_inc(&req->ref);
@@ -323,7 +326,21 @@ static void read_ahead(struct dsm_region *r, struct vm_fault *vmf, bool here)
 	n = pd_stream_fault(&r->stream, n && down ? index - n : index + n, r->pages, &first);
 	spin_unlock_bh(&r->lock);
 	if (n)
-		dsm_ahead_pages(r, first, n, false);
+		dsm_ahead_pages(r, first, n, false, false);
+}
+
+/* A thread faults to write: what is it going to write next? */
+static void write_ahead(struct dsm_region *r, u32 index)
+{
+	u32 first, n;
+
+	if (r->advice == POPCORN_ADVISE_RANDOM)
+		return;
+	spin_lock_bh(&r->lock);
+	n = pd_stream_fault(&r->writes, index, r->pages, &first);
+	spin_unlock_bh(&r->lock);
+	if (n)
+		dsm_ahead_pages(r, first, n, true, false);
 }
 
 static vm_fault_t bus(struct dsm_region *r, struct vm_fault *vmf, int e)
@@ -362,7 +379,9 @@ static vm_fault_t dsm_fault(struct vm_fault *vmf)
 		if (e)
 			return bus(r, vmf, e);
 	}
-	if (!write && READ_ONCE(pg->p.state) != PD_I)
+	if (write && READ_ONCE(pg->p.state) == PD_M)
+		write_ahead(r, vmf->pgoff);
+	else if (!write && READ_ONCE(pg->p.state) != PD_I)
 		read_ahead(r, vmf, true);
 	for (;;) {
 		vmf->page = page_lock_mappable(r, pg, vmf->pgoff, write, &e);
@@ -381,7 +400,9 @@ static vm_fault_t dsm_fault(struct vm_fault *vmf)
 			return VM_FAULT_SIGBUS; /* of a thread that is being killed */
 		if (e && e != -EINPROGRESS)
 			return bus(r, vmf, e);
-		if (!write && e && !waited && !full)
+		if (write && e && !waited && !full)
+			write_ahead(r, vmf->pgoff);
+		else if (e && !waited && !full)
 			read_ahead(r, vmf, false);
 		waited = true;
 		if (!e)
@@ -421,6 +442,8 @@ static vm_fault_t dsm_page_mkwrite(struct vm_fault *vmf)
 	struct dsm_req *req = NULL;
 	bool ok;
 
+	if (READ_ONCE(pg->p.state) == PD_M)
+		write_ahead(r, vmf->pgoff);
 	spin_lock_bh(lock);
 	ok = pg->frame && pg->frame->page == page;
 	if (ok && !pd_may(&pg->p, true)) {
@@ -429,6 +452,7 @@ static vm_fault_t dsm_page_mkwrite(struct vm_fault *vmf)
 		dsm_want(r, pg, vmf, true, &req);
 		if (req)
 			dsm_req_put(req);
+		write_ahead(r, vmf->pgoff);
 		spin_lock_bh(lock);
 		ok = pg->frame && pg->frame->page == page;
 	}
@@ -527,7 +551,7 @@ bool dsm_take_away(struct dsm_region *r, struct dsm_page *pg, u32 index)
 	}
 	if (protect)
 		folio_mkclean(page_folio(page));
-	else
+	else if (folio_mapped(page_folio(page)))
 		unmap_mapping_pages(r->inode->i_mapping, index, 1, false);
 	spin_lock_bh(dsm_lock(r, index));
 	others = page_count(page) - 1 - folio_mapcount(page_folio(page)) - pg->refs - pg->sends;

@@ -221,7 +221,7 @@ static void ask_msg(struct dsm_region *r, struct popcorn_msg *msg, u32 index, bo
 		dsm_later(r, msg);
 		return;
 	}
-	e = dsm_run_ask(t, pg, may_sleep ? GFP_KERNEL : DSM_NOWAIT, NULL);
+	e = dsm_run_ask(t, pg, may_sleep ? GFP_KERNEL : DSM_NOWAIT, NULL, NULL);
 	if (e == -ENOMEM)
 		no_memory(r, msg, may_sleep);
 	else if (e)
@@ -374,7 +374,9 @@ static void message(struct dsm_region *r, struct popcorn_msg *msg, bool may_slee
 	case PD_T_FWD:
 	case PD_T_FETCH:
 	case PD_T_INV:
-		if (!home && from_home)
+		if (!home && from_home && m->mask)
+			dsm_invs_msg(r, msg);
+		else if (!home && from_home)
 			page_msg(r, msg, index);
 		else
 			dsm_refuse(msg, -ESTALE);
@@ -386,7 +388,7 @@ static void message(struct dsm_region *r, struct popcorn_msg *msg, bool may_slee
 			dsm_to_slow(r, msg);
 			return;
 		}
-		dsm_ahead(r, index, true);
+		dsm_ahead(r, index, false, true, NULL);
 		break;
 	case PD_T_DONE:
 		if (home)
@@ -425,7 +427,13 @@ static bool pages_ok(const struct popcorn_msg *msg)
 	if (msg->type != PD_T_ASK)
 		return msg->pages == (msg->type == PD_T_FETCH);
 	return msg->pages && msg->pages == m->pages &&
-	       (msg->pages == 1 || (msg->pages <= PD_BATCH && m->flags == PD_F_IDLE));
+	       (msg->pages == 1 || (msg->pages <= PD_BATCH && (m->flags & PD_F_IDLE)));
+}
+
+/* How many pages INV with a mask is about, with those between. */
+static u32 inv_span(const struct popcorn_msg *msg)
+{
+	return msg->type == PD_T_INV ? fls(le32_to_cpu(((const struct pd_msg *)msg->data)->mask)) : 0;
 }
 
 static void handle(struct popcorn_msg *msg)
@@ -445,7 +453,7 @@ static void handle(struct popcorn_msg *msg)
 	r = dsm_region_find(msg->node, le32_to_cpu(m->region), le32_to_cpu(m->gen));
 	max = msg->type < PD_T_LOCK ? r ? r->pages : 0 : POPCORN_SYNC_MAX;
 	if (!r || r->over || le32_to_cpu(m->page) >= max ||
-	    (msg->pages > 1 && msg->pages > max - le32_to_cpu(m->page))) {
+	    max_t(u32, msg->pages, inv_span(msg)) > max - le32_to_cpu(m->page)) {
 		dsm_refuse(msg, msg->type == PD_T_INV ? 0 : -ESTALE);
 	} else {
 		for (i = 1; dones && dsm_home(r) && i < msg->len / sizeof(*m); i++)
@@ -574,6 +582,8 @@ void dsm_fast_work(struct kthread_work *work)
 		next = n->next;
 		if (item->kind == DSM_ITEM_INV)
 			item_inv(container_of(item, struct dsm_inv, item));
+		else if (item->kind == DSM_ITEM_INVS)
+			dsm_invs_item(item);
 		else
 			item_fwd(container_of(item, struct dsm_txn, item));
 	}
@@ -644,7 +654,7 @@ static void home_page_dead(struct dsm_region *r, u32 index, u16 node)
 	dsm_run(&run);
 	/* Who has the last copy doesn't know it, and may drop it. */
 	if (doubt)
-		dsm_ahead(r, index, true);
+		dsm_ahead(r, index, false, true, NULL);
 }
 
 /**

@@ -61,8 +61,8 @@ struct dsm_txn *dsm_txn_new(struct dsm_region *r, u32 index, struct popcorn_msg 
 	return t;
 }
 
-/* Its ASK, if there is one that hasn't been answered, is answered by a status. */
-void dsm_txn_answer(struct dsm_txn *t, int status)
+/* Its ASK, if there is one that hasn't been answered, is answered by a status; with @all or not. */
+void dsm_txn_answer(struct dsm_txn *t, int status, struct dsm_answers *all)
 {
 	struct popcorn_frame *none = NULL;
 	struct popcorn_done *nobody = NULL;
@@ -70,8 +70,10 @@ void dsm_txn_answer(struct dsm_txn *t, int status)
 
 	if (!msg)
 		return;
-	if (msg->pages > 1)
-		popcorn_answer_some(msg, t->at, 1, &none, &nobody);
+	if (msg->pages > 1 && all)
+		dsm_answers_add(all, msg, t->at, NULL, NULL, status);
+	else if (msg->pages > 1)
+		popcorn_answer_some(msg, t->at, 1, &none, &nobody, &status);
 	else
 		popcorn_answer(msg, status, NULL, 0);
 }

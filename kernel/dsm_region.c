@@ -303,6 +303,7 @@ struct dsm_region *dsm_region_new(struct popcorn_node *node, const struct pd_att
 	init_waitqueue_head(&r->wait);
 	for (i = 0; i < DSM_LOCKS; i++)
 		spin_lock_init(&r->page_lock[i]);
+	r->writes.least = PD_STREAM_WRITES;
 	spin_lock_init(&r->lock);
 	hrtimer_init(&r->timer, CLOCK_MONOTONIC, HRTIMER_MODE_ABS_SOFT);
 	r->timer.function = dsm_timer;

@@ -21,7 +21,7 @@ void dsm_ended(struct pd_txn *x)
 		struct dsm_txn *t = dsm_txn_of(x);
 
 		x = x->next;
-		dsm_txn_answer(t, -EHOSTDOWN);
+		dsm_txn_answer(t, -EHOSTDOWN, NULL);
 		dsm_txn_put(t);
 	}
 }
@@ -32,11 +32,13 @@ void dsm_ended(struct pd_txn *x)
  * @pg:  its page
  * @gfp: for a page that is used for the first time
  * @all: what goes out together; or NULL
+ * @invs: likewise what others are told to drop
  *
  * Context as dsm_run(). Return: 0; or the message hasn't been answered, and won't be:
  * -EAGAIN, -ENOMEM, or -ESTALE: the region is over, or who asks has left.
  */
-int dsm_run_ask(struct dsm_txn *t, struct dsm_page *pg, gfp_t gfp, struct dsm_answers *all)
+int dsm_run_ask(struct dsm_txn *t, struct dsm_page *pg, gfp_t gfp, struct dsm_answers *all,
+		struct dsm_invs *invs)
 {
 	struct popcorn_frame *f = NULL;
 	struct dsm_run run DSM_UNINIT;
@@ -48,6 +50,7 @@ int dsm_run_ask(struct dsm_txn *t, struct dsm_page *pg, gfp_t gfp, struct dsm_an
 
 	dsm_run_begin(&run, r, pg, index);
 	run.answers = all;
+	run.invs = invs;
 	h = dsm_home_of(&run);
 	if (READ_ONCE(run.dir->d.state) == PD_I) {
 		f = dsm_frame_alloc(r, gfp);
@@ -165,7 +168,7 @@ void dsm_run_again(struct dsm_run *run, u8 todo)
 		run_fwd(run, node, req, flags);
 }
 
-static void item_add(struct dsm_region *r, struct dsm_item *item)
+void dsm_item_add(struct dsm_region *r, struct dsm_item *item)
 {
 	llist_add(&item->node, &r->items);
 	kthread_queue_work(dsm_worker, &r->fast);
@@ -175,14 +178,14 @@ static void fwd_done(struct popcorn_done *d)
 {
 	struct dsm_txn *t = container_of(d, struct dsm_txn, fwd.done);
 
-	item_add(t->r, &t->item);
+	dsm_item_add(t->r, &t->item);
 }
 
 static void inv_done(struct popcorn_done *d)
 {
 	struct dsm_inv *inv = container_of(d, struct dsm_inv, a.done);
 
-	item_add(inv->t->r, &inv->item);
+	dsm_item_add(inv->t->r, &inv->item);
 }
 
 /* May the FWD that is due go now? Then what it needs is @t's, with a reference. */
@@ -250,7 +253,7 @@ void dsm_txn_send(struct dsm_run *run, struct dsm_txn *t)
 		if (e && inv) {
 			if (e != -EAGAIN) { /* its death, or ours, follows */
 				inv->a.done.status = e;
-				item_add(r, &inv->item);
+				dsm_item_add(r, &inv->item);
 				continue;
 			}
 			dsm_inv_free(inv);
@@ -283,7 +286,7 @@ void dsm_txn_send(struct dsm_run *run, struct dsm_txn *t)
 			dsm_txn_put(t);
 		} else if (e) {
 			t->fwd.done.status = e;
-			item_add(r, &t->item);
+			dsm_item_add(r, &t->item);
 		}
 	}
 	spin_lock_bh(dsm_lock(r, run->index));
@@ -343,11 +346,10 @@ static void act_data(struct dsm_run *run, struct dsm_act *e)
 		d->fn = txn_sent;
 		if (!msg) {
 			txn_sent(d);
-		} else if (all) {
-			all->f[all->n] = t->send.f;
-			all->d[all->n++] = d;
+		} else if (all && msg->pages > 1) {
+			dsm_answers_add(all, msg, t->at, t->send.f, d, 0);
 		} else if (msg->pages > 1) {
-			popcorn_answer_some(msg, t->at, 1, &t->send.f, &d);
+			popcorn_answer_some(msg, t->at, 1, &t->send.f, &d, NULL);
 		} else if (popcorn_answer_page(msg, t->send.f, d)) {
 			popcorn_answer(msg, -EINVAL, NULL, 0);
 			txn_sent(d);
@@ -474,6 +476,10 @@ void dsm_run(struct dsm_run *run)
 		case PD_SEND_FWD:
 		case PD_SEND_INV:
 			t = e.p;
+			if (run->invs && e.a.what == PD_SEND_INV) {
+				dsm_invs_add(run->invs, t, e.a.mask);
+				break;
+			}
 			spin_lock_bh(dsm_lock(r, run->index));
 			if (e.a.what == PD_SEND_FWD)
 				t->fwd_due = true;
@@ -490,7 +496,7 @@ void dsm_run(struct dsm_run *run)
 			dsm_txn_put(t);
 			break;
 		case PD_SEND_GRANT:
-			dsm_txn_answer(e.p, e.a.status ?: -EXDEV);
+			dsm_txn_answer(e.p, e.a.status ?: -EXDEV, run->answers);
 			dsm_txn_put(e.p);
 			break;
 		case PD_SEND_DATA:

@@ -16,6 +16,7 @@ void dsm_run_begin(struct dsm_run *run, struct dsm_region *r, struct dsm_page *p
 	run->own_head = run->own_tail = 0;
 	run->ended = NULL;
 	run->answers = NULL;
+	run->invs = NULL;
 	run->out.n = 0;
 }
 
@@ -49,6 +50,17 @@ static void own_add(struct dsm_run *run, const struct pd_act *a)
 {
 	if (!WARN_ON_ONCE(run->own_tail - run->own_head == PD_ACTS))
 		run->own[run->own_tail++ % PD_ACTS] = *a;
+}
+
+/* Was it asked for ahead of need, for others only? Then look less far ahead. */
+static void taken_unused(struct dsm_region *r, const struct dsm_page *pg, u32 index)
+{
+	if (pg->p.since)
+		return;
+	spin_lock(&r->lock);
+	pd_stream_unused(&r->stream, index);
+	pd_stream_unused(&r->writes, index);
+	spin_unlock(&r->lock);
 }
 
 /* What the core has just returned is kept, with what it is about. Locked. */
@@ -122,11 +134,10 @@ static void collect(struct dsm_run *run, u8 todo)
 			break;
 		case PD_DO_FREE:
 			e->f = dsm_frame_clear(r, pg);
-			if (!dsm_home(r) && !pg->p.since) {
-				spin_lock(&r->lock);
-				pd_stream_unused(&r->stream, run->index);
-				spin_unlock(&r->lock);
-			}
+			taken_unused(r, pg, run->index);
+			break;
+		case PD_DO_PROTECT:
+			taken_unused(r, pg, run->index);
 			break;
 		case PD_DO_WAKE:
 			if (pg->req && pg->p.want == PD_I) {

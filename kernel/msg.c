@@ -408,15 +408,15 @@ EXPORT_SYMBOL_GPL(popcorn_answer_page);
  *         have been answered, each once
  * @first: of these pages
  * @n:     how many
- * @f:     @n pages, as popcorn_answer_page(); NULL: not to be had now, its requester
- *         gets -EAGAIN
+ * @f:     @n pages, as popcorn_answer_page(); NULL: its requester gets no page, but a status
  * @d:     as many; NULL where @f is
+ * @error: as many, -errno, where @f is NULL; NULL: -EAGAIN
  *
  * Process context; never waits for the peer. Several threads may answer parts of one
  * request. Return: 0 or -EINVAL.
  */
 int popcorn_answer_some(struct popcorn_msg *msg, u32 first, u32 n, struct popcorn_frame **f,
-			struct popcorn_done **d)
+			struct popcorn_done **d, const int *error)
 {
 	struct popcorn_done *late = NULL;
 	struct popcorn_link *l = msg->link;
@@ -438,7 +438,7 @@ int popcorn_answer_some(struct popcorn_msg *msg, u32 first, u32 n, struct popcor
 			pt_ans_send_page(la, a, f[i]);
 			popcorn_msg_count_tx(msg->type, PAGE_SIZE);
 		} else if (a) {
-			pt_ans_send(la, a, -EAGAIN, 0);
+			pt_ans_send(la, a, error ? error[i] : -EAGAIN, 0);
 		} else if (f[i]) {
 			d[i]->status = -ECANCELED;
 			d[i]->next = late;
@@ -473,7 +473,7 @@ EXPORT_SYMBOL_GPL(popcorn_answer_some);
 int popcorn_answer_pages(struct popcorn_msg *msg, struct popcorn_frame **f,
 			 struct popcorn_done **d)
 {
-	return popcorn_answer_some(msg, 0, msg->pages, f, d);
+	return popcorn_answer_some(msg, 0, msg->pages, f, d, NULL);
 }
 EXPORT_SYMBOL_GPL(popcorn_answer_pages);
 

@@ -104,7 +104,7 @@ int popcorn_answer_page(struct popcorn_msg *msg, struct popcorn_frame *f, struct
 int popcorn_answer_pages(struct popcorn_msg *msg, struct popcorn_frame **f,
 			 struct popcorn_done **d);
 int popcorn_answer_some(struct popcorn_msg *msg, u32 first, u32 n, struct popcorn_frame **f,
-			struct popcorn_done **d);
+			struct popcorn_done **d, const int *error);
 
 #define POPCORN_NOWAIT	1	/* -EAGAIN instead of waiting for a free entry */
 

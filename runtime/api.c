@@ -99,7 +99,7 @@ size_t popcorn_bytes(const popcorn_region_t *r)
 
 int popcorn_advise(popcorn_region_t *r, size_t offset, size_t bytes, unsigned int advice)
 {
-	if (!r || advice < POPCORN_ADVISE_WILLNEED || advice > POPCORN_ADVISE_RANDOM ||
+	if (!r || advice < POPCORN_ADVISE_WILLNEED || advice > POPCORN_ADVISE_WILLWRITE ||
 	    offset > r->bytes || bytes > r->bytes - offset)
 		return -EINVAL;
 	return r->p->ops->advise(r, offset, bytes, advice);
@@ -266,7 +266,8 @@ static int user_advise(struct popcorn_region *u, size_t offset, size_t bytes,
 
 	switch (advice) {
 	case POPCORN_ADVISE_WILLNEED:
-		dsm_page_need(r, from, to - from);
+	case POPCORN_ADVISE_WILLWRITE:
+		dsm_page_need(r, from, to - from, advice == POPCORN_ADVISE_WILLWRITE);
 		return 0;
 	case POPCORN_ADVISE_DONTNEED:
 		for (; from < to; from++)

@@ -118,6 +118,7 @@ struct dsm_region;
 /**
  * struct dsm_ask - an ASK under way
  * @a: the transport's; @a.done first
+ * @flags: PD_F_* of it, ahead of need
  */
 struct dsm_ask {
 	struct popcorn_async a;
@@ -125,6 +126,7 @@ struct dsm_ask {
 	struct dsm_ask *next;
 	u32 page;
 	u32 req;
+	u8 flags;
 	bool ahead;
 };
 
@@ -137,6 +139,13 @@ struct dsm_call {
 	u16 node;
 };
 
+/* What a page of an ASK for several is answered by: the page, or an error. */
+struct dsm_answer {
+	bool known;
+	int error;
+	const void *page;
+};
+
 /**
  * struct dsm_txn - a request at the home
  * @x:     the core's; x.cookie is the ASK's struct popcorn_msg
@@ -145,7 +154,7 @@ struct dsm_call {
  * @page:  which
  * @calls: under way; it isn't used again before they have ended
  * @ended: the core is done with it
- * @give:  where to note the page rather than answer at once: one of several
+ * @give:  where to note the answer, which goes with others; or NULL
  * @todo:  nodes that INV is still to be sent to
  * @fwd:   FWD or FETCH
  * @inv:   by node
@@ -157,7 +166,7 @@ struct dsm_txn {
 	u32 page;
 	_Atomic u32 calls;
 	bool ended;
-	const void **give;
+	struct dsm_answer *give;
 	u64 todo;
 	struct dsm_call fwd;
 	struct dsm_call inv[];
@@ -180,6 +189,7 @@ struct dsm_sync;
  * @unsaid:     pages whose DONE isn't sent yet
  * @undone:     those that nobody sends just now, the latest first, under @done_lock
  * @stream:     what is read one after the other, under @stream_lock
+ * @writes:     and what is written
  * @dead:       the home died, or ended it
  * @suspended:  the home's lease is lost: nothing is mapped until it is back
  * @refs:       of those who look at it; the last one frees it
@@ -217,7 +227,7 @@ struct dsm_region {
 	ue_lock_t done_lock;
 	u32 undone;
 	ue_lock_t stream_lock;
-	struct pd_stream stream;
+	struct pd_stream stream, writes;
 	_Atomic bool dead;
 	_Atomic bool suspended;
 	_Atomic u32 refs;
@@ -345,8 +355,8 @@ static inline void dsm_count(__u64 *what)
 
 /* dsm_ask.c */
 void dsm_ask(struct dsm_run *run, u32 req, u8 flags);
-void dsm_page_ahead(struct dsm_region *r, u32 page, u32 count);
-void dsm_page_need(struct dsm_region *r, u32 page, u32 count);
+void dsm_page_ahead(struct dsm_region *r, u32 page, u32 count, bool write);
+void dsm_page_need(struct dsm_region *r, u32 page, u32 count, bool write);
 void dsm_done(struct dsm_region *r, u32 page, u32 req, u8 flags);
 void dsm_done_send(struct dsm_region *r);
 
@@ -372,7 +382,8 @@ int dsm_map_open(struct dsm *d);
 int dsm_map(struct dsm_region *r, void *at);
 void dsm_unmap(struct dsm_region *r);
 void dsm_map_page(struct dsm_region *r, u32 page, bool stale);
-u32 dsm_map_more(struct dsm_region *r, u32 page, u32 n);
+u32 dsm_map_more(struct dsm_region *r, u32 page, u32 n, bool write);
+void dsm_map_hide(struct dsm_region *r, u32 page, u32 n);
 void dsm_map_none(struct dsm_region *r, u32 page);
 void dsm_map_clean(struct dsm_region *r, u32 page);
 void dsm_map_lost(struct dsm_region *r, u32 page, u32 count);

@@ -45,6 +45,22 @@ static void txn_put(struct dsm_txn *x)
 	ue_unlock(&r->txn_lock);
 }
 
+/* A page of an ASK is answered: by @data, or by @error. Page lock held. */
+static void answer(struct dsm_txn *x, struct popcorn_msg *m, u32 page, const void *data, int error)
+{
+	struct popcorn_done *none = NULL;
+
+	if (x && x->give)
+		*x->give = (struct dsm_answer){ .known = true, .page = data, .error = error };
+	else if (m->pages > 1)
+		popcorn_answer_some(m, page - le32_to_cpu(((const struct pd_msg *)m->data)->page),
+				    1, &data, &none, &error);
+	else if (data)
+		popcorn_answer_page(m, data, NULL);
+	else
+		popcorn_answer(m, error, NULL, 0);
+}
+
 /* The core has ended them. Page lock held. */
 void dsm_txns_ended(struct pd_txn *x)
 {
@@ -53,7 +69,7 @@ void dsm_txns_ended(struct pd_txn *x)
 	for (; x; x = next) {
 		next = x->next;
 		if (x->cookie)
-			popcorn_answer(x->cookie, -ESTALE, NULL, 0);
+			answer(txn(x), x->cookie, txn(x)->page, NULL, -ESTALE);
 		x->cookie = NULL;
 		txn(x)->ended = true;
 		txn_put(txn(x));
@@ -242,17 +258,6 @@ static void send_data(struct dsm_region *r, u32 page)
 
 /* ------------------------------------------------------------------- actions */
 
-/* The home's page, to whose turn it is. */
-static void give(struct pd_txn *x, const void *data)
-{
-	if (txn(x)->give)
-		*txn(x)->give = data;
-	else if (x->cookie)
-		popcorn_answer_page(x->cookie, data, NULL);
-	txn(x)->give = NULL;
-	x->cookie = NULL;
-}
-
 static void do_data(struct dsm_region *r, u32 page, const struct pd_act *a)
 {
 	struct dsm_page *dp = &r->page[page];
@@ -261,8 +266,10 @@ static void do_data(struct dsm_region *r, u32 page, const struct pd_act *a)
 	dsm_count(&r->stat.supplied);
 	if (dsm_is_home(r)) {
 		x = r->now[page];
-		if (x && x->node == a->to && x->req == a->req)
-			give(x, dsm_alias(r, page));
+		if (x && x->node == a->to && x->req == a->req && x->cookie) {
+			answer(txn(x), x->cookie, page, dsm_alias(r, page), 0);
+			x->cookie = NULL;
+		}
 	} else if (a->to == r->c.home) {
 		if (dp->serves == PD_T_FETCH && dp->msg)
 			popcorn_answer_page(dp->msg, dsm_alias(r, page), NULL);
@@ -285,9 +292,11 @@ static void do_grant(struct dsm_run *run, const struct pd_act *a)
 	}
 	if (!a->cookie)
 		return;
-	if (x && x->cookie == a->cookie)
+	if (!x || x->cookie != a->cookie)
+		x = NULL;
+	answer(x ? txn(x) : NULL, a->cookie, run->page, NULL, a->status ?: -EXDEV);
+	if (x)
 		x->cookie = NULL;
-	popcorn_answer(a->cookie, a->status ?: -EXDEV, NULL, 0);
 }
 
 static void do_inv(struct dsm_run *run, const struct pd_act *a)
@@ -373,6 +382,17 @@ static void unmapped(struct dsm_run *run)
 	run->out.n--;
 }
 
+/* Was it asked for ahead of need, for others only? Then look less far ahead. */
+static void taken_unused(const struct dsm_page *dp, struct dsm_region *r, u8 shown)
+{
+	if (dp->p.since || dp->mapped >= shown)
+		return;
+	ue_lock(&r->stream_lock);
+	pd_stream_unused(&r->stream, dp - r->page);
+	pd_stream_unused(&r->writes, dp - r->page);
+	ue_unlock(&r->stream_lock);
+}
+
 static void act(struct dsm_run *run, const struct pd_act *a)
 {
 	struct dsm_region *r = run->r;
@@ -412,11 +432,13 @@ static void act(struct dsm_run *run, const struct pd_act *a)
 			dsm_retry(r, page, DSM_TODO_PUT);
 		break;
 	case PD_DO_UNMAP:
+		taken_unused(dp, r, DSM_READ);
 		dsm_map_none(r, page);
 		dsm_prof(r, page, DSM_PROF_GONE, 0);
 		unmapped(run);
 		break;
 	case PD_DO_PROTECT:
+		taken_unused(dp, r, DSM_WRITE);
 		dsm_map_clean(r, page);
 		dsm_prof(r, page, DSM_PROF_SHARED, 0);
 		unmapped(run);

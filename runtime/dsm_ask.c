@@ -174,7 +174,7 @@ static void asked(struct popcorn_done *done)
 	/* The home's death is an event of its own: nothing is granted any more. */
 	if (status != -EHOSTDOWN && status != -ESHUTDOWN && status != -ESTALE)
 		granted(k, status == -EXDEV ? 0 : status, status ? NULL : k->a.frame->data);
-	if (k->ahead && !status)
+	if (k->ahead && (!status || status == -EXDEV))
 		dsm_count(&k->r->stat.ahead);
 	ask_put(k);
 }
@@ -237,32 +237,33 @@ void dsm_ask(struct dsm_run *run, u32 req, u8 flags)
 /* ------------------------------------------------------------- ahead of need */
 
 /* The home's own come one by one, from where they are. */
-static void ahead_home(struct dsm_region *r, u32 page)
+static void ahead_home(struct dsm_region *r, u32 page, bool write)
 {
 	struct dsm_run run;
 
 	dsm_begin(&run, r, page);
 	dsm_first(&run);
-	if (!r->suspended && !r->dead)
-		pd_ahead(&r->c, run.p, &run.out);
+	if (!r->suspended && !r->dead && (!write || run.p->state == PD_S))
+		pd_ahead(&r->c, run.p, write, &run.out);
 	dsm_end(&run);
 }
 
 /* To be asked for as number @req? Return: what keeps its answer, or NULL. */
-static struct dsm_ask *ahead_one(struct dsm_region *r, u32 page, u32 req)
+static struct dsm_ask *ahead_one(struct dsm_region *r, u32 page, u32 req, bool write)
 {
 	struct pd_page *p = &r->page[page].p;
 	struct dsm_ask *k = NULL;
 	struct dsm_run run;
 	bool asks;
 
-	if (!__atomic_load_n(&p->state, __ATOMIC_RELAXED))
+	if (__atomic_load_n(&p->state, __ATOMIC_RELAXED) < (write ? PD_M : PD_S))
 		k = ask_get(r, page, req, true);
 	if (!k)
 		return NULL;
 	dsm_begin(&run, r, page);
 	asks = !r->suspended && !r->dead && pd_number(run.p, req) &&
-		!pd_ahead(&r->c, run.p, &run.out);
+		!pd_ahead(&r->c, run.p, write, &run.out);
+	k->flags = run.out.a[0].flags;
 	run.out.n = 0;		/* it is said for all of them together */
 	dsm_end(&run);
 	if (asks)
@@ -285,7 +286,7 @@ static void ahead_send(struct dsm_region *r, struct dsm_ask **k, u32 n)
 		a[i] = &k[i]->a;
 		a[i]->done.fn = asked;
 	}
-	dsm_msg_fill(r, &m[0], page, k[0]->req, 0, PD_F_IDLE);
+	dsm_msg_fill(r, &m[0], page, k[0]->req, 0, k[0]->flags);
 	m[0].pages = n;
 	dones = done_take(r, m + 1);
 	e = popcorn_request_pages(r->d->n, r->c.home, PW_BULK, PD_T_ASK, m,
@@ -306,17 +307,18 @@ static void ahead_send(struct dsm_region *r, struct dsm_ask **k, u32 n)
  * @r:    region
  * @page: the first one
  * @n:    how many
+ * @write: to write; at the home: pages of which it has a copy
  *
  * No lock held; waits for nothing.
  */
-void dsm_page_ahead(struct dsm_region *r, u32 page, u32 n)
+void dsm_page_ahead(struct dsm_region *r, u32 page, u32 n, bool write)
 {
-	struct dsm_ask *k[PD_BATCH];
+	struct dsm_ask *k[PD_BATCH], *next;
 	u32 req = 0, have = 0;
 
 	for (; n && page < r->pages; n--, page++) {
 		if (dsm_is_home(r)) {
-			ahead_home(r, page);
+			ahead_home(r, page, write);
 			continue;
 		}
 		if (have == PD_BATCH) {
@@ -326,13 +328,14 @@ void dsm_page_ahead(struct dsm_region *r, u32 page, u32 n)
 		/* Numbers count on from a round one, which fits pages that were asked for less often. */
 		if (!have)
 			req = (__atomic_load_n(&r->page[page].p.req, __ATOMIC_RELAXED) | 255) + 1;
-		k[have] = ahead_one(r, page, req + have);
-		if (k[have]) {
-			have++;
-		} else {
+		next = ahead_one(r, page, req + have, write);
+		/* Pages, and rights to pages that are here, are asked for each with their own. */
+		if (have && (!next || next->flags != k[0]->flags)) {
 			ahead_send(r, k, have);
 			have = 0;
 		}
+		if (next)
+			k[have++] = next;
 	}
 	ahead_send(r, k, have);
 }
@@ -342,10 +345,11 @@ void dsm_page_ahead(struct dsm_region *r, u32 page, u32 n)
  * @r:    region
  * @page: the first one
  * @n:    how many, however many
+ * @write: to write
  *
  * No lock held; waits for room to ask, not for the last pages.
  */
-void dsm_page_need(struct dsm_region *r, u32 page, u32 n)
+void dsm_page_need(struct dsm_region *r, u32 page, u32 n, bool write)
 {
 	struct dsm *d = r->d;
 	u32 some;
@@ -355,6 +359,6 @@ void dsm_page_need(struct dsm_region *r, u32 page, u32 n)
 		while (atomic_load(&d->aheads) + some > DSM_AHEAD && !r->dead)
 			if (dsm_step(d) <= 0)
 				usleep(10);
-		dsm_page_ahead(r, page, some);
+		dsm_page_ahead(r, page, some, write);
 	}
 }

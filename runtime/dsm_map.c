@@ -94,11 +94,9 @@ static int show(struct dsm_region *r, u32 page, bool write)
 	return e < 0 ? e : 0;
 }
 
-static int protect(struct dsm_region *r, u32 page, bool on)
+static int protect(struct dsm_region *r, u32 page, u32 n, u64 mode)
 {
-	struct uffdio_writeprotect w = {
-		.range = range(r, page, 1), .mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
-	};
+	struct uffdio_writeprotect w = { .range = range(r, page, n), .mode = mode };
 
 	while (ioctl(r->d->uffd, UFFDIO_WRITEPROTECT, &w))
 		if (errno != EAGAIN)
@@ -109,7 +107,7 @@ static int protect(struct dsm_region *r, u32 page, bool on)
 /* Nobody writes to a page that was shown for writing, and the memfd has its bytes. */
 static int clean(struct dsm_region *r, u32 page)
 {
-	int e = protect(r, page, true);
+	int e = protect(r, page, 1, UFFDIO_WRITEPROTECT_MODE_WP);
 
 	if (!e && r->d->copies)
 		memcpy(dsm_alias(r, page), r->map + ((size_t)page << UE_PAGE_SHIFT), UE_PAGE);
@@ -137,7 +135,7 @@ void dsm_map_page(struct dsm_region *r, u32 page, bool stale)
 	if (stale || dp->mapped == DSM_NONE)
 		e = show(r, page, may == DSM_WRITE);
 	if (e == -EEXIST && may == DSM_WRITE)
-		e = protect(r, page, false);
+		e = protect(r, page, 1, 0);
 	if (e)
 		dsm_map_wake(r, page, 1);
 	dsm_woke = true;
@@ -148,25 +146,71 @@ void dsm_map_page(struct dsm_region *r, u32 page, bool stale)
 }
 
 /**
- * dsm_map_more() - show pages to read that nobody waits for
+ * dsm_map_more() - show pages that nobody waits for
  * @r:    region
- * @page: the first of several that are shared and not mapped; their locks are held
+ * @page: the first of several that may be read, or written, and are mapped alike: not at all
+ *        or to read; their locks are held
  * @n:    how many
+ * @write: to write
  *
  * They are not held against others for it. Return: how many are mapped.
  */
-u32 dsm_map_more(struct dsm_region *r, u32 page, u32 n)
+u32 dsm_map_more(struct dsm_region *r, u32 page, u32 n, bool write)
 {
+	size_t bytes = (size_t)n << UE_PAGE_SHIFT;
 	s64 done = 0;
 	u32 i;
 
-	if (r->map)
+	if (r->map && r->page[page].mapped == DSM_NONE)
 		done = put(r->d->uffd, r->d->copies, r->map + ((size_t)page << UE_PAGE_SHIFT),
-			   dsm_alias(r, page), (size_t)n << UE_PAGE_SHIFT, TO_READ | NO_WAKE);
+			   dsm_alias(r, page), bytes, (write ? 0 : TO_READ) | NO_WAKE);
+	else if (r->map && !protect(r, page, n, UFFDIO_WRITEPROTECT_MODE_DONTWAKE))
+		done = bytes;
 	n = done > 0 ? done >> UE_PAGE_SHIFT : 0;
 	for (i = 0; i < n; i++)
-		r->page[page + i].mapped = DSM_READ;
+		r->page[page + i].mapped = write ? DSM_WRITE : DSM_READ;
 	return n;
+}
+
+/* May the page be hidden at once with others? Then its lock is taken. */
+static bool hides(struct dsm_region *r, u32 page, u64 now)
+{
+	struct dsm_page *dp = &r->page[page];
+
+	if (pthread_mutex_trylock(&r->lock[dsm_bucket(page)]))
+		return false;
+	if (dp->mapped != DSM_NONE && !(dp->mapped == DSM_WRITE && r->d->copies) &&
+	    now - dp->p.since >= r->c.hold_ns)
+		return true;
+	pthread_mutex_unlock(&r->lock[dsm_bucket(page)]);
+	return false;
+}
+
+/**
+ * dsm_map_hide() - take pages from the mapping that are about to be taken away
+ * @r:    region
+ * @page: the first one
+ * @n:    how many, at most PD_BATCH
+ *
+ * No lock held. They can be shown again at once: each is still taken away by itself, which
+ * costs little if it isn't mapped any more.
+ */
+void dsm_map_hide(struct dsm_region *r, u32 page, u32 n)
+{
+	u32 end = page + n, i;
+	u64 now = dsm_now();
+
+	for (; r->map && !r->dead && page < end; page += n + 1) {
+		for (n = 0; page + n < end && hides(r, page + n, now); n++)
+			;
+		if (n)
+			madvise(r->map + ((size_t)page << UE_PAGE_SHIFT),
+				(size_t)n << UE_PAGE_SHIFT, MADV_DONTNEED);
+		for (i = page; i < page + n; i++) {
+			r->page[i].mapped = DSM_NONE;
+			pthread_mutex_unlock(&r->lock[dsm_bucket(i)]);
+		}
+	}
 }
 
 /* Nobody reaches the page any more. Its lock is held. */

@@ -84,7 +84,7 @@ static struct dsm_region *region_of(struct popcorn_msg *m, u32 more, bool home)
  * answered. Return: 0: it is, or will be; -errno: the answer.
  */
 static int ask_one(struct dsm_region *r, struct popcorn_msg *m, u32 page, u32 req, u8 flags,
-		   const void **give)
+		   struct dsm_answer *give)
 {
 	struct pd_home h = dsm_home_of(r, page);
 	struct dsm_txn *x;
@@ -97,8 +97,7 @@ static int ask_one(struct dsm_region *r, struct popcorn_msg *m, u32 page, u32 re
 	if (!x)
 		goto out;
 	x->give = give;
-	x->x = (struct pd_txn){ .cookie = give ? NULL : m, .node = m->from, .req = req,
-				.flags = flags };
+	x->x = (struct pd_txn){ .cookie = m, .node = m->from, .req = req, .flags = flags };
 	/* Whoever gets the page's lock next may answer it, also before this returns. */
 	if (!give && r->now[page])
 		popcorn_msg_keep(m);
@@ -112,9 +111,15 @@ static int ask_one(struct dsm_region *r, struct popcorn_msg *m, u32 page, u32 re
 	if (!give) {
 		if (r->now[page] && r->now[page]->cookie == m)
 			popcorn_msg_keep(m);
-	} else if (!*give) {
+	} else if (give->known) {
+		x->give = NULL;
+	} else if (flags & PD_F_WRITE) {
+		x->give = NULL;	/* when others have dropped it, by itself */
+	} else {
 		/* Its own thread uses it just now: the answer doesn't wait. */
 		x->give = NULL;
+		x->x.cookie = NULL;
+		*give = (struct dsm_answer){ .known = true, .error = -EAGAIN };
 		dsm_txns_ended(pd_home_done(&r->c, &h, m->from, req, PD_F_FAIL, &run.out));
 	}
 out:
@@ -122,17 +127,34 @@ out:
 	return e;
 }
 
-/* Ahead of need: what is here and idle is given, at once. */
+/* Ahead of need: what is idle and here, or needs no page, is given, as far as it can be at once. */
 static void ask_several(struct dsm_region *r, struct popcorn_msg *m, const struct pd_msg *pm)
 {
+	u8 flags = pm->flags & (PD_F_WRITE | PD_F_HOLDS | PD_F_IDLE);
 	struct popcorn_done *none[PD_BATCH] = { NULL };
-	const void *page[PD_BATCH] = { NULL };
-	u32 i;
+	u32 first = le32_to_cpu(pm->page), i, from, n;
+	struct dsm_answer a[PD_BATCH] = { 0 };
+	const void *page[PD_BATCH];
+	int error[PD_BATCH], e;
 
-	for (i = 0; i < pm->pages; i++)
-		ask_one(r, m, le32_to_cpu(pm->page) + i, le32_to_cpu(pm->req) + i, PD_F_IDLE,
-			&page[i]);
-	popcorn_answer_pages(m, page, none);
+	if (flags & PD_F_WRITE) {
+		popcorn_msg_keep(m);	/* some may be answered later */
+		dsm_map_hide(r, first, pm->pages);
+	}
+	for (i = 0; i < pm->pages; i++) {
+		e = ask_one(r, m, first + i, le32_to_cpu(pm->req) + i, flags, &a[i]);
+		if (e)
+			a[i] = (struct dsm_answer){ .known = true, .error = e };
+		page[i] = a[i].page;
+		error[i] = a[i].error;
+	}
+	/* After the last one the message is nobody's. */
+	for (from = 0; from < pm->pages; from += n + 1) {
+		for (n = 0; from + n < pm->pages && a[from + n].known; n++)
+			;
+		if (n)
+			popcorn_answer_some(m, from, n, page + from, none, error + from);
+	}
 }
 
 static void done_one(struct dsm_region *r, u16 node, u32 page, u32 req, u8 flags)

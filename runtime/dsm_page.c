@@ -140,16 +140,17 @@ void dsm_first(struct dsm_run *run)
 		pd_home_first(&r->c, &r->dir[run->page], run->p);
 }
 
-/* A thread reads @n pages from @page on: what is it going to read next? */
-static void read_ahead(struct dsm_region *r, u32 page, u32 n)
+/* A thread reads, or writes, @n pages from @page on: which are next? */
+static void look_ahead(struct dsm_region *r, u32 page, u32 n, bool write)
 {
+	struct pd_stream *s = write ? &r->writes : &r->stream;
 	u32 first = 0, count = 0, more, at;
 
 	if (r->advice == POPCORN_ADVISE_RANDOM)
 		return;
 	ue_lock(&r->stream_lock);
 	for (; n; n--, page++) {
-		more = pd_stream_fault(&r->stream, page, r->pages, &at);
+		more = pd_stream_fault(s, page, r->pages, &at);
 		if (more && !count)
 			first = at;
 		else if (more && at + more == first)
@@ -159,29 +160,30 @@ static void read_ahead(struct dsm_region *r, u32 page, u32 n)
 		count += more;
 	}
 	ue_unlock(&r->stream_lock);
-	dsm_page_ahead(r, first, count);
+	dsm_page_ahead(r, first, count, write);
 }
 
 /*
- * A thread reads a page: show those behind it, too, that were fetched ahead. Return: how
- * many from @run's page on are mapped then.
+ * A thread reads or writes a page: show those behind it, too, that were asked for ahead.
+ * Return: how many from @run's page on are mapped then.
  */
-static u32 read_around(struct dsm_run *run)
+static u32 show_around(struct dsm_run *run, bool write)
 {
 	struct dsm_region *r = run->r;
 	u32 page = run->page, n, i, mapped;
+	u8 was = r->page[page].mapped, state = write ? PD_M : PD_S;
 	struct dsm_page *dp;
 
 	for (n = 1; n < PD_BATCH && page + n < r->pages; n++) {
 		dp = &r->page[page + n];
 		if (pthread_mutex_trylock(&r->lock[dsm_bucket(page + n)]))
 			break;
-		if (dp->mapped || dp->p.state != PD_S || dp->p.doing != PD_IDLE) {
+		if (dp->mapped != was || dp->p.state != state || dp->p.doing != PD_IDLE) {
 			pthread_mutex_unlock(&r->lock[dsm_bucket(page + n)]);
 			break;
 		}
 	}
-	mapped = n > 1 ? dsm_map_more(r, page + 1, n - 1) : 0;
+	mapped = n > 1 ? dsm_map_more(r, page + 1, n - 1, write) : 0;
 	for (i = 1; i < n; i++)
 		pthread_mutex_unlock(&r->lock[dsm_bucket(page + i)]);
 	return 1 + mapped;
@@ -211,7 +213,7 @@ int dsm_page_fault(struct dsm_region *r, u32 page, bool write, bool stale, bool 
 	dsm_first(&run);
 	e = pd_fault(&r->c, run.p, write, &run.out);
 	if (!e && waits) {
-		n = write ? 1 : read_around(&run);
+		n = r->page[page].mapped < (write ? DSM_WRITE : DSM_READ) ? show_around(&run, write) : 1;
 		dsm_map_page(r, page, stale);
 		dsm_count(&r->stat.faults_local);
 	} else if (run.out.n && waits) {
@@ -222,8 +224,8 @@ int dsm_page_fault(struct dsm_region *r, u32 page, bool write, bool stale, bool 
 	/* While it is on its way. */
 	if (e == -EINPROGRESS && !__atomic_load_n(&r->page[page].backed, __ATOMIC_RELAXED))
 		dsm_back(r, page);
-	if (waits && !write && e != -EIO)
-		read_ahead(r, page, n);
+	if (waits && e != -EIO)
+		look_ahead(r, page, n, write);
 	return e;
 }
 
@@ -275,7 +277,7 @@ bool dsm_page_dead(struct dsm_region *r, u32 page, u16 node)
 	dsm_act(&run);
 	/* The last copy's node doesn't know that it is: take one before it is dropped. */
 	if (!lost && !*h.now && (h.dir->flags & PD_D_DOUBT))
-		pd_ahead(&r->c, run.p, &run.out);
+		pd_ahead(&r->c, run.p, false, &run.out);
 	dsm_end(&run);
 	return lost;
 }

@@ -234,6 +234,7 @@ static int region_new(struct dsm *d, u16 home, u32 pages, u32 hold_us, struct ds
 	r->due = ~0ull;
 	r->refs = 1;
 	r->advice = POPCORN_ADVISE_NORMAL;
+	r->writes.least = PD_STREAM_WRITES;
 	for (i = 0; i < DSM_BUCKETS; i++)
 		pthread_mutex_init(&r->lock[i], NULL);
 	e = region_files(r);

@@ -109,6 +109,7 @@ enum ue_msg_state { UE_MSG_FREE, UE_MSG_INSIDE, UE_MSG_KEPT };
  * @state:  enum ue_msg_state
  * @frames: to be consumed
  * @slot, @gen, @life: name the answer
+ * @left:   pages that aren't answered yet
  * @skip:   several pages: bytes before msg.data, struct pw_want that name answers
  * @buf:    PW_MSG_MAX bytes of its own
  */
@@ -120,6 +121,7 @@ struct ue_msg {
 	u16 frames;
 	u16 slot;
 	u16 gen;
+	u16 left;
 	u16 skip;
 	u32 life;
 	void *buf;

@@ -193,17 +193,21 @@ int popcorn_answer(struct popcorn_msg *pm, int status, const void *buf, u32 len)
 }
 
 /**
- * popcorn_answer_pages() - answer a request for pages; ends the message
- * @pm:   request with @pages above 0
- * @page: as many pages, which must not change until @d is told; NULL: not to be had
- *        now, its requester gets -EAGAIN
- * @d:    as many: told when the peer has the page (status 0) or never will (-errno);
- *        NULL where the page never changes. Not told where @page is NULL
+ * popcorn_answer_some() - answer a request for some of the pages that it wants
+ * @pm:    request with @pages above 0; ends when all of them have been answered, each once
+ * @first: of these pages
+ * @n:     how many
+ * @page:  @n pages, which must not change until @d is told; NULL: its requester gets no page,
+ *         but a status
+ * @d:     as many: told when the peer has the page (status 0) or never will (-errno);
+ *         NULL where the page never changes. Not told where @page is NULL
+ * @error: as many, -errno, where @page is NULL; NULL: -EAGAIN
  *
- * Any thread. Return: 0, or -EINVAL if no page was asked for: it is still to be
- * answered.
+ * Any thread; of a message that is kept several may, each for others of the pages. Return: 0,
+ * or -EINVAL: it doesn't want these, and is still to be answered.
  */
-int popcorn_answer_pages(struct popcorn_msg *pm, const void **page, struct popcorn_done **d)
+int popcorn_answer_some(struct popcorn_msg *pm, u32 first, u32 n, const void **page,
+			struct popcorn_done **d, const int *error)
 {
 	struct ue_msg *m = container_of(pm, struct ue_msg, msg);
 	struct popcorn_done *late = NULL, *next;
@@ -213,30 +217,45 @@ int popcorn_answer_pages(struct popcorn_msg *pm, const void **page, struct popco
 	u32 i;
 	u16 slot;
 
-	if (unlikely(!pm->pages))
+	if (unlikely(!n || first >= pm->pages || n > pm->pages - first))
 		return -EINVAL;
 	ue_lock(&ul->lock);
-	for (i = 0; i < pm->pages; i++) {
-		a = answer_get(ln, m, i, &slot);
+	for (i = 0; i < n; i++) {
+		a = answer_get(ln, m, first + i, &slot);
 		if (likely(a && page[i])) {
 			a->tx.notify = d[i];
 			ln->pgdone[slot] = d[i];
 			pt_ans_send_page(ln->la, a, (void *)page[i]);
 		} else if (a) {
-			pt_ans_send(ln->la, a, -EAGAIN, 0);
+			pt_ans_send(ln->la, a, error ? error[i] : -EAGAIN, 0);
 		} else if (page[i] && d[i]) {
 			d[i]->status = -ECANCELED;
 			d[i]->next = late;
 			late = d[i];
 		}
 	}
-	msg_end(ln, m);
+	m->left -= n;
+	if (likely(!m->left))
+		msg_end(ln, m);
 	ue_link_finish(ul, ln);
 	for (; unlikely(late); late = next) {
 		next = late->next;
 		ue_call_done(late);
 	}
 	return 0;
+}
+
+/**
+ * popcorn_answer_pages() - answer a request for pages; ends the message
+ * @pm:   as popcorn_answer_some(), of which nothing has been answered yet
+ * @page: pm->pages pages
+ * @d:    as many
+ *
+ * Any thread. Return: 0 or -EINVAL.
+ */
+int popcorn_answer_pages(struct popcorn_msg *pm, const void **page, struct popcorn_done **d)
+{
+	return popcorn_answer_some(pm, 0, pm->pages, page, d, NULL);
 }
 
 /**
@@ -312,6 +331,7 @@ static struct ue_msg *message(struct ue_lane *ln, const struct pt_event *ev, con
 	m->msg.request = ev->what == PT_EV_REQ;
 	m->msg.pages = ev->wants ?: m->msg.request && ev->frame != PW_NOFRAME;
 	m->msg.max = m->msg.request ? ln->la->ans[ev->aslot].max : 0;
+	m->left = m->msg.pages;
 	m->frames = ev->frames;
 	m->slot = ev->aslot;
 	m->gen = ev->gen;

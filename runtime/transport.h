@@ -127,7 +127,7 @@ void popcorn_frame_free(struct popcorn_node *n, struct popcorn_frame *f);
  * @request: an answer is wanted: end with popcorn_answer*(); else with
  *           popcorn_msg_done()
  * @pages:   pages that the request wants: with one, popcorn_answer_page() may
- *           be used, with several only popcorn_answer_pages()
+ *           be used, with several only popcorn_answer_pages(), or _some() in parts
  * @len:     payload bytes
  * @max:     longest answer, bytes
  * @data:    payload, all of it, 8-byte aligned
@@ -178,6 +178,8 @@ struct popcorn_done {
 
 int popcorn_answer_page(struct popcorn_msg *m, const void *page, struct popcorn_done *d);
 int popcorn_answer_pages(struct popcorn_msg *m, const void **page, struct popcorn_done **d);
+int popcorn_answer_some(struct popcorn_msg *m, u32 first, u32 n, const void **page,
+			struct popcorn_done **d, const int *error);
 
 #define POPCORN_NOWAIT	1	/* -EAGAIN instead of waiting for a free entry */
 

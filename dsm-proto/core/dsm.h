@@ -179,10 +179,10 @@ enum pd_doing { PD_IDLE, PD_INVALIDATES, PD_GIVES, PD_SHARES, PD_DROPS, PD_MISSE
 int pd_fault(const struct pd_cfg *c, struct pd_page *p, bool write, struct pd_acts *out);
 
 /**
- * pd_ahead - fetch a page to read before it is needed
+ * pd_ahead - ask for a page, or for the right to write to it, before it is needed
  * Return: 0: PD_SEND_ASK is in @out; -EBUSY: here already, or under way.
  */
-int pd_ahead(const struct pd_cfg *c, struct pd_page *p, struct pd_acts *out);
+int pd_ahead(const struct pd_cfg *c, struct pd_page *p, bool write, struct pd_acts *out);
 
 /*
  * The next request for the page is to have number @req: those of one message count on from

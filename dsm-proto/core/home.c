@@ -171,12 +171,18 @@ static struct pd_txn *finish(const struct pd_cfg *c, struct pd_home *h, struct p
 	return x;
 }
 
+/* Does nobody else use it, and is the page here, or where the right is asked for? */
+static bool is_idle(const struct pd_cfg *c, const struct pd_home *h, const struct pd_txn *x)
+{
+	return !*h->now && !(h->dir->flags & PD_D_LOST) &&
+	       (h->dir->sharers & bit(x->flags & PD_F_HOLDS ? x->node : c->home));
+}
+
 int pd_home_ask(const struct pd_cfg *c, struct pd_home *h, struct pd_txn *x, struct pd_acts *out)
 {
 	struct pd_txn **at = h->now;
 
-	if ((x->flags & PD_F_IDLE) && x->node != c->home &&
-	    (*at || (h->dir->flags & PD_D_LOST) || !(h->dir->sharers & bit(c->home))))
+	if ((x->flags & PD_F_IDLE) && x->node != c->home && !is_idle(c, h, x))
 		return -EAGAIN;
 	x->next = NULL;
 	x->acks = 0;

@@ -34,11 +34,13 @@ int pd_fault(const struct pd_cfg *c, struct pd_page *p, bool write, struct pd_ac
 	return -EINPROGRESS;
 }
 
-int pd_ahead(const struct pd_cfg *c, struct pd_page *p, struct pd_acts *out)
+int pd_ahead(const struct pd_cfg *c, struct pd_page *p, bool write, struct pd_acts *out)
 {
-	if (p->state || p->want || p->doing != PD_IDLE || (p->flags & PD_P_LOST))
+	u8 right = write ? PD_M : PD_S;
+
+	if (p->state >= right || p->want || p->doing != PD_IDLE || (p->flags & PD_P_LOST))
 		return -EBUSY;
-	ask(c, p, PD_S, PD_F_IDLE, out);
+	ask(c, p, right, PD_F_IDLE | (write ? PD_F_WRITE : 0) | (p->state ? PD_F_HOLDS : 0), out);
 	return 0;
 }
 

@@ -62,7 +62,7 @@ u32 pd_stream_fault(struct pd_stream *s, u32 page, u32 pages, u32 *first)
 	r = find(s, page, &goes_on);
 	if (!++s->faults) {
 		/* Once in 2^32: begin anew. */
-		*s = (struct pd_stream){ .faults = 1 };
+		*s = (struct pd_stream){ .faults = 1, .least = s->least };
 		goes_on = false;
 		r = &s->run[0];
 	}
@@ -70,20 +70,25 @@ u32 pd_stream_fault(struct pd_stream *s, u32 page, u32 pages, u32 *first)
 	if (!goes_on) {
 		r->last = r->edge = page;
 		r->win = 0;
+		r->len = 1;
 		return 0;
 	}
 	if (page == r->last)
 		return 0;
 	if (!r->win) {
-		r->win = PD_STREAM_MIN;
+		r->len = r->down == (page < r->last) ? r->len + 1 : 2;
 		r->down = page < r->last;
 		r->edge = page;
+		if (r->len >= s->least)
+			r->win = PD_STREAM_MIN;
 	} else if (ahead(r, r->last, page) > 1) {
 		r->win = r->win / 2 > PD_STREAM_MIN ? r->win / 2 : PD_STREAM_MIN;
 	} else if (ahead(r, page, r->edge) <= r->win / 2 && r->win < PD_STREAM_MAX) {
 		r->win *= 2;
 	}
 	r->last = page;
+	if (!r->win)
+		return 0;
 	return fetch(r, page, pages, first);
 }
 
@@ -125,6 +130,7 @@ void pd_stream_unused(struct pd_stream *s, u32 page)
 		r->win /= 2;
 		if (r->win < PD_STREAM_MIN) {
 			r->win = 0;
+			r->len = 1;
 			r->edge = r->last;
 		}
 		return;

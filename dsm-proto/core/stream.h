@@ -8,6 +8,11 @@
 #define PD_STREAMS	4	/* that are followed at a time, of all threads of a node */
 #define PD_STREAM_MIN	4	/* pages ahead at first */
 #define PD_STREAM_MAX	32	/* and at most */
+/*
+ * Faults in a row before pages are asked for to write. Others lose them, and for good if this
+ * node dies: so it never has more of those ahead than it has written to.
+ */
+#define PD_STREAM_WRITES	8
 
 /**
  * struct pd_run - one stream; all zero: none
@@ -16,6 +21,7 @@
  * @used: when it last went on, in faults; 0: never
  * @win:  how far ahead, in pages; 0: not known to be a stream yet
  * @down: it goes to lower pages
+ * @len:  faults in a row, while @win is 0
  */
 struct pd_run {
 	u32 last;
@@ -23,14 +29,17 @@ struct pd_run {
 	u32 used;
 	u8 win;
 	u8 down;
+	u8 len;
 };
 
 /**
- * struct pd_stream - the streams of one region at one node; all zero at first
+ * struct pd_stream - the streams of one region at one node; all zero at first, but @least
+ * @least: faults in a row that are a stream; 0: two
  * The caller serialises calls.
  */
 struct pd_stream {
 	u32 faults;
+	u8 least;
 	struct pd_run run[PD_STREAMS];
 };
 

@@ -641,7 +641,8 @@ inline h_finish()
 inline h_ask(n)
 {
 	if
-	:: L(n).aski && n != HOME && (W.txns || W.lost || !(W.sharers & BIT(HOME))) ->
+	:: L(n).aski && n != HOME && (W.txns || W.lost ||
+				       !(W.sharers & (L(n).askh -> BIT(n) : BIT(HOME)))) ->
 		send_grant(n, EAGAIN, 0, 0, 0)
 	:: else ->
 		assert(W.txns <= N);
@@ -825,6 +826,7 @@ end:	do
 	:: d_step { ON(12) && IDLING(n) && !may_write(n) -> n_ask(n, M, 0); check() }
 	:: d_step { ON(12) && ALIVE(n) && !calm && may_write(n) -> n_store(n); check() }
 	:: d_step { ON(13) && IDLING(n) && P(n).st == I && n != HOME -> n_ask(n, S, 1); check() }
+	:: d_step { ON(13) && IDLING(n) && P(n).st != M && n != HOME -> n_ask(n, M, 1); check() }
 	:: d_step { ON(14) && DROPPABLE(n) -> n_drop(n); check() }
 #else	/* a thread that reads and writes for ever; it is before fetching ahead and dropping */
 	:: d_step { ON(12) && ALIVE(n) && !P(n).pend && !P(n).lost -> P(n).pend = S }
@@ -837,6 +839,8 @@ end:	do
 	:: d_step { ON(12) && P(n).pend == M && IDLING(n) && !may_write(n) -> n_ask(n, M, 0); check() }
 	:: d_step { ON(13) && IDLING(n) && !P(n).pend && P(n).st == I && n != HOME ->
 		n_ask(n, S, 1); check() }
+	:: d_step { ON(13) && IDLING(n) && !P(n).pend && P(n).st != M && n != HOME ->
+		n_ask(n, M, 1); check() }
 	:: d_step { ON(14) && DROPPABLE(n) && !P(n).pend -> n_drop(n); check() }
 #endif
 	od

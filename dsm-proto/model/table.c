@@ -123,11 +123,11 @@ static const char *called(const struct pd_page *p)
 	return s;
 }
 
-enum { READ, WRITE, AHEAD, DROP, AGAIN, GRANT, PAGE, EIO_, EAGAIN_, DATA, NODATA, OLD, INV, FWDR, FWDW,
+enum { READ, WRITE, AHEAD, AHEADW, DROP, AGAIN, GRANT, PAGE, EIO_, EAGAIN_, DATA, NODATA, OLD, INV, FWDR, FWDW,
 	FETCHR, UNMAPPED, EVENTS };
 static const char * const events[EVENTS] = {
-	"fault to read", "fault to write", "fetch ahead", "drop", "drop again", "GRANT", "GRANT with page",
-	"GRANT EIO", "GRANT EAGAIN", "DATA", "NODATA", "any of these, old", "INV", "FWD read", "FWD write",
+	"fault to read", "fault to write", "ask ahead to read", "ask ahead to write", "drop", "drop again",
+	"GRANT", "GRANT with page", "GRANT EIO", "GRANT EAGAIN", "DATA", "NODATA", "any of these, old", "INV", "FWD read", "FWD write",
 	"FETCH read", "mapping gone",
 };
 
@@ -157,7 +157,8 @@ static void node_table(const char *title, u32 first, u32 last, u32 mask)
 			switch (e) {
 			case READ: ret = pd_fault(&c, &p, false, &out); break;
 			case WRITE: ret = pd_fault(&c, &p, true, &out); break;
-			case AHEAD: ret = pd_ahead(&c, &p, &out); break;
+			case AHEAD: ret = pd_ahead(&c, &p, false, &out); break;
+			case AHEADW: ret = pd_ahead(&c, &p, true, &out); break;
 			case DROP: ret = pd_drop(&c, &p, false, &out); break;
 			case AGAIN: ret = pd_drop(&c, &p, true, &out); break;
 			case GRANT: ret = pd_granted(&c, &p, REQ, 0, false, now, &out); break;
@@ -212,7 +213,8 @@ static const struct demand {
 } demands[] = {
 	{ "read by C", 3, 0 }, { "write by C", 3, PD_F_WRITE },
 	{ "write by A, holds", 1, PD_F_WRITE | PD_F_HOLDS },
-	{ "read by C, idle", 3, PD_F_IDLE },
+	{ "read by C, idle", 3, PD_F_IDLE }, { "write by C, idle", 3, PD_F_WRITE | PD_F_IDLE },
+	{ "write by A, holds, idle", 1, PD_F_WRITE | PD_F_HOLDS | PD_F_IDLE },
 	{ "read by home", 0, 0 }, { "write by home", 0, PD_F_WRITE },
 };
 
@@ -237,7 +239,7 @@ static void home_asked(void)
 	printf("\n**The home, page idle: an ASK begins a transaction**\n\n| listed |");
 	for (size_t i = 0; i < sizeof(demands) / sizeof(*demands); i++)
 		printf(" %s |", demands[i].name);
-	printf("\n|---|---|---|---|---|---|---|\n");
+	printf("\n|---|---|---|---|---|---|---|---|---|\n");
 	for (size_t k = 0; k < sizeof(kinds) / sizeof(*kinds); k++) {
 		printf("| %s |", kinds[k].name);
 		for (size_t i = 0; i < sizeof(demands) / sizeof(*demands); i++) {
@@ -354,7 +356,7 @@ int main(void)
 	u32 faults = 1 << READ | 1 << WRITE, takes = 1 << INV | 1 << FWDR | 1 << FWDW | 1 << FETCHR;
 	u32 comes = 1 << GRANT | 1 << PAGE | 1 << EIO_ | 1 << EAGAIN_ | 1 << DATA | 1 << NODATA | 1 << OLD;
 
-	node_table("A node, no request under way", 0, 5, faults | takes | 1 << AHEAD | 1 << DROP | 1 << AGAIN);
+	node_table("A node, no request under way", 0, 5, faults | takes | 1 << AHEAD | 1 << AHEADW | 1 << DROP | 1 << AGAIN);
 	node_table("A node, a request under way (→: for what; + what has come)", 6, 13,
 		   faults | comes | takes);
 	node_table("A node, the mapping is being taken away", 14, 19,

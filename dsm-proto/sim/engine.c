@@ -207,7 +207,7 @@ static void batch_send(struct region *rg, struct msg *m)
 }
 
 /* @n pages from @page on, with as few messages as that can be. */
-void eng_ahead(struct region *rg, u16 node, u32 page, u32 n)
+void eng_ahead(struct region *rg, u16 node, u32 page, u32 n, bool write)
 {
 	struct msg m = { .pages = 0 };
 	struct pd_acts acts;
@@ -224,7 +224,8 @@ void eng_ahead(struct region *rg, u16 node, u32 page, u32 n)
 		else
 			rg->s->batch = &m;
 		if (pd_number(&pg_of(rg, node, page)->p, base + i)) {
-			NODE_CALL(rg, node, page, C_AHEAD, pd_ahead(c, &g->p, &acts));
+			NODE_CALL(rg, node, page, write ? C_AHEAD_W : C_AHEAD,
+				  pd_ahead(c, &g->p, write, &acts));
 			act_all(rg, node, page, &acts);
 		}
 		rg->s->batch = NULL;
@@ -341,6 +342,8 @@ static void act(struct region *rg, u16 node, u32 page, const struct pd_act *a, u
 		g->rframe = true;
 		s->faults++;
 		m.type = M_ASK;
+		if (s->batch && s->batch->pages && s->batch->flags != m.flags)
+			batch_send(rg, s->batch);
 		if (s->batch && s->batch->pages) {
 			s->batch->pages++;
 		} else if (s->batch) {
@@ -370,6 +373,14 @@ static void act(struct region *rg, u16 node, u32 page, const struct pd_act *a, u
 		if (rg->node[a->node].dead ||
 		    (pp->now->steps & PD_X_NEEDS && rg->node[pp->now->from].dead))
 			pp->died = true;
+		if (s->invs) {
+			s->invs[page - s->inv_first] = a->mask & ~(1ull << node);
+			m.type = M_INV;
+			m.to = node;
+			if (a->mask & 1ull << node)
+				send(rg, m);
+			break;
+		}
 		for (i = 0; i < PD_NODES; i++) {
 			if (!(a->mask & 1ull << i))
 				continue;
@@ -412,6 +423,8 @@ static void act(struct region *rg, u16 node, u32 page, const struct pd_act *a, u
 		}
 		break;
 	case PD_SEND_ACK:
+		if (g->mute)
+			break;
 		m.type = M_ACK;
 		send(rg, m);
 		break;
@@ -443,6 +456,8 @@ static void act(struct region *rg, u16 node, u32 page, const struct pd_act *a, u
 		if (s->cfg.bug == BUG_EARLY_ACK && g->p.doing == PD_INVALIDATES)
 			send(rg, (struct msg){ .type = M_ACK, .from = node, .to = rg->home,
 					       .page = page });
+		if (g->mute)
+			break;		/* at once, with others */
 		e = sim_event(s, E_UNMAP, sim_below(s, s->unmap_ns));
 		e->rg = rg;
 		e->node = node;
@@ -517,7 +532,8 @@ static void asked(struct region *rg, const struct msg *m)
 	}
 	rg->asks++;
 	r = HOME_CALL(rg, m->page,
-		      m->flags & PD_F_IDLE ? C_IDLE : !(m->flags & PD_F_WRITE) ? C_ASK_R :
+		      m->flags & PD_F_IDLE ? !(m->flags & PD_F_WRITE) ? C_IDLE :
+		      m->flags & PD_F_HOLDS ? C_IDLE_UP : C_IDLE_W : !(m->flags & PD_F_WRITE) ? C_ASK_R :
 		      m->flags & PD_F_HOLDS ? C_UPGRADE : C_ASK_W,
 		      pd_home_ask(c, &h, &a->x, &acts));
 	if (r) {
@@ -552,6 +568,8 @@ static void wanted(struct region *rg, const struct msg *m)
 	bool w = m->flags & PD_F_WRITE;
 
 	if (m->type == M_INV)
+		pg_of(rg, m->to, m->page)->mute = false;
+	if (m->type == M_INV)
 		NODE_CALL(rg, m->to, m->page, C_INV, (pd_inv(c, &g->p, now, &acts), 0));
 	else
 		NODE_CALL(rg, m->to, m->page,
@@ -561,6 +579,37 @@ static void wanted(struct region *rg, const struct msg *m)
 		deferred(rg, m, &acts);
 	else
 		act_all(rg, m->to, m->page, &acts);
+}
+
+/* INV of several pages: what can't be dropped at once isn't acknowledged with the others. */
+static void unwanted(struct region *rg, const struct msg *m)
+{
+	struct msg ack = { .type = M_ACK, .from = m->to, .to = m->from, .page = m->page,
+			   .mask = m->mask };
+	struct pd_acts acts;
+	struct pg *pg;
+	u32 i, page;
+	bool begun;
+
+	for (i = 0; i < PD_BATCH; i++) {
+		page = m->page + i;
+		if (!(m->mask >> i & 1))
+			continue;
+		pg = pg_of(rg, m->to, page);
+		NODE_CALL(rg, m->to, page, C_INV, (pd_inv(c, &g->p, rg->s->now, &acts), 0));
+		if (acts.n && acts.a[0].what == PD_DO_DEFER)
+			continue;
+		begun = pg->unmap;	/* it is being dropped already */
+		pg->mute = true;
+		act_all(rg, m->to, page, &acts);
+		if (pg->unmap && !begun)
+			eng_unmapped(rg, m->to, page);
+		if (pg->p.state)
+			continue;
+		pg->mute = false;
+		ack.gone |= 1u << i;
+	}
+	send(rg, ack);
 }
 
 static int data_came(struct region *rg, u16 node, const struct msg *m)
@@ -602,12 +651,65 @@ static void sent(struct region *rg, const struct msg *m)
 		sim_fail(rg->s, "the home doesn't want page %u that it fetched", m->page);
 }
 
+/* The home asks each of @n pages' sharers to drop it, with one message to each of them. */
+static void invs_send(struct region *rg, u32 page, const u64 *invs, u32 n)
+{
+	struct msg m = { .type = M_INV, .from = rg->home };
+	u32 i;
+
+	for (m.to = 0; m.to < rg->n; m.to++) {
+		m.mask = 0;
+		for (i = 0; i < n; i++) {
+			if (!(invs[i] >> m.to & 1))
+				continue;
+			if (!m.mask)
+				m.page = page + i;
+			m.mask |= 1u << (page + i - m.page);
+		}
+		if (m.mask)
+			send(rg, m);
+	}
+}
+
+static void asked_many(struct region *rg, const struct msg *m)
+{
+	u64 invs[PD_BATCH] = { 0 };
+	struct msg one = *m;
+	u32 i, n = m->pages ? m->pages : 1;
+
+	if (n > 1) {
+		rg->s->invs = invs;
+		rg->s->inv_first = m->page;
+	}
+	for (i = 0; i < n; i++, one.page++, one.req++)
+		asked(rg, &one);
+	rg->s->invs = NULL;
+	invs_send(rg, m->page, invs, n);
+}
+
+static void acked(struct region *rg, const struct msg *m, u32 page, bool gone)
+{
+	struct msg again = { .type = M_INV, .from = m->to, .to = m->from, .page = page };
+	struct pd_acts acts;
+	struct pd_txn *x;
+
+	if (!(rg->page[page].inv & 1ull << m->from))
+		sim_fail(rg->s, "node %u answers an INV of page %u that it hasn't got", m->from, page);
+	if (!gone) {
+		send(rg, again);
+		return;
+	}
+	rg->page[page].inv &= ~(1ull << m->from);
+	x = HOME_CALL(rg, page, C_ACK, pd_home_ack(c, &h, m->from, &acts));
+	act_all(rg, m->to, page, &acts);
+	ended(rg, x);
+}
+
 void eng_deliver(struct region *rg, const struct msg *m)
 {
 	struct sim *s = rg->s;
 	struct pd_acts acts;
 	struct pd_txn *x;
-	struct msg one;
 	u32 i;
 
 	if (!alive(rg, m->to))
@@ -622,9 +724,7 @@ void eng_deliver(struct region *rg, const struct msg *m)
 		  m->status);
 	switch (m->type) {
 	case M_ASK:
-		one = *m;
-		for (i = 0; i < (m->pages ? m->pages : 1); i++, one.page++, one.req++)
-			asked(rg, &one);
+		asked_many(rg, m);
 		break;
 	case M_ANSWER:
 		granted(rg, m->to, m->page, m->req, m->status, m->data, m->val);
@@ -632,19 +732,20 @@ void eng_deliver(struct region *rg, const struct msg *m)
 	case M_FWD:
 	case M_FETCH:
 	case M_INV:
-		wanted(rg, m);
+		if (m->mask)
+			unwanted(rg, m);
+		else
+			wanted(rg, m);
 		break;
 	case M_SENT:
 		sent(rg, m);
 		break;
 	case M_ACK:
-		if (!(rg->page[m->page].inv & 1ull << m->from))
-			sim_fail(s, "node %u answers an INV of page %u that it hasn't got", m->from,
-				 m->page);
-		rg->page[m->page].inv &= ~(1ull << m->from);
-		x = HOME_CALL(rg, m->page, C_ACK, pd_home_ack(c, &h, m->from, &acts));
-		act_all(rg, m->to, m->page, &acts);
-		ended(rg, x);
+		for (i = 0; i < PD_BATCH; i++)
+			if (!i && !m->mask)
+				acked(rg, m, m->page, true);
+			else if (m->mask >> i & 1)
+				acked(rg, m, m->page + i, m->gone >> i & 1);
 		break;
 	case M_DATA:
 		data_came(rg, m->to, m);
@@ -662,7 +763,7 @@ void eng_deliver(struct region *rg, const struct msg *m)
 		settle(rg, m->to, m->page);
 		break;
 	case M_PUT:
-		eng_ahead(rg, rg->home, m->page, 1);
+		eng_ahead(rg, rg->home, m->page, 1, false);
 		break;
 	}
 }
@@ -696,6 +797,6 @@ void eng_notice(struct region *rg, u16 node, u16 dead)
 		act_all(rg, node, p, &acts);
 		ended(rg, x);
 		if (!pp->now && pp->dir.flags & PD_D_DOUBT && one_in(rg->s, 2))
-			eng_ahead(rg, node, p, 1);
+			eng_ahead(rg, node, p, 1, false);
 	}
 }

@@ -7,7 +7,7 @@
 
 #include "sim.h"
 
-enum { OP_NONE, OP_READ, OP_WRITE, OP_CHANGE, OP_SCAN, OP_PIN_R, OP_PIN_W };
+enum { OP_NONE, OP_READ, OP_WRITE, OP_CHANGE, OP_SCAN, OP_FILL, OP_PIN_R, OP_PIN_W };
 
 static struct pg *page_of(struct thread *t)
 {
@@ -66,7 +66,12 @@ static void note(struct region *rg, u32 page, struct lin_op o)
 
 static bool writes(const struct thread *t)
 {
-	return t->op == OP_WRITE || t->op == OP_CHANGE || t->op == OP_PIN_W;
+	return t->op == OP_WRITE || t->op == OP_CHANGE || t->op == OP_PIN_W || t->op == OP_FILL;
+}
+
+static bool streams(const struct thread *t)
+{
+	return t->op == OP_SCAN || t->op == OP_FILL;
 }
 
 /* The next operation. Return: false: there is none, or it is done already. */
@@ -76,7 +81,7 @@ static bool choose(struct thread *t)
 	u32 kind = sim_below(s, 100), i;
 
 	t->began = s->now;
-	if (t->op == OP_SCAN && t->page + 1 < t->rg->pages) {
+	if (streams(t) && t->page + 1 < t->rg->pages) {
 		t->page++;
 		goto scan;
 	}
@@ -100,13 +105,13 @@ static bool choose(struct thread *t)
 	else if (kind < 93)
 		t->op = OP_CHANGE;
 	else
-		t->op = OP_SCAN;
+		t->op = kind < 97 ? OP_SCAN : OP_FILL;
 scan:
 	t->start = ++s->stamp;
-	for (i = 0; t->op == OP_SCAN && i < 4 && t->page + 1 + i < t->rg->pages; i++)
+	for (i = 0; streams(t) && i < 4 && t->page + 1 + i < t->rg->pages; i++)
 		;
-	if (t->op == OP_SCAN)
-		eng_ahead(t->rg, t->node, t->page + 1, i);
+	if (streams(t))
+		eng_ahead(t->rg, t->node, t->page + 1, i, t->op == OP_FILL);
 	return true;
 }
 
@@ -129,7 +134,7 @@ static void over(struct thread *t)
 		again(t, 1000);
 		return;
 	}
-	if (t->op != OP_SCAN)
+	if (!streams(t))
 		t->op = OP_NONE;
 	again(t, sim_below(s, s->delay_ns * (one_in(s, 10) ? 20 : 1)));
 }

@@ -77,6 +77,8 @@ struct msg {
 	u32 page;
 	u32 req;
 	u32 pages;		/* ASK: so many, from @page and @req on; 0: one */
+	u32 mask;		/* INV, ACK: of pages @page and on, bit 0 is @page's; 0: one */
+	u32 gone;		/* ACK: of them, those that were dropped */
 	s32 status;
 	u64 val;
 	struct msg *next;	/* to the own node, not yet carried out */
@@ -114,6 +116,7 @@ struct pg {
 	u8 pte;			/* enum pd_state: how it is mapped */
 	u8 unmap;		/* PD_DO_UNMAP or _PROTECT is under way */
 	bool ready;		/* and waits only for pins */
+	bool mute;		/* for an INV that has been answered without it */
 	bool frame;		/* the page's */
 	bool rframe;		/* the request's */
 	u16 pins;
@@ -177,6 +180,8 @@ struct sim {
 	bool deep;		/* messages to the own node are carried out at once */
 	struct msg *own, **own_end;
 	struct msg *batch;	/* what is asked for goes in this message */
+	u64 *invs;		/* and who is to drop it is kept here, by page, from @inv_first on */
+	u32 inv_first;
 	struct region *own_rg;
 	u64 steps, msgs, faults, deferred, ops, lost, deaths;
 	u32 work[PD_NODES];	/* fair: of each node, when the first was done */
@@ -215,7 +220,7 @@ void eng_unpin(struct region *rg, u16 node, u32 page);
 void eng_notice(struct region *rg, u16 node, u16 dead);
 int eng_fault(struct region *rg, u16 node, u32 page, bool write);
 void eng_map(struct region *rg, u16 node, u32 page, bool write);
-void eng_ahead(struct region *rg, u16 node, u32 page, u32 n);
+void eng_ahead(struct region *rg, u16 node, u32 page, u32 n, bool write);
 void eng_drop(struct region *rg, u16 node, u32 page);
 void eng_own(struct sim *s);
 
@@ -232,10 +237,10 @@ void check_lin(struct sim *s);
 
 /* table.c */
 enum core_event {
-	C_FAULT_R, C_FAULT_W, C_AHEAD, C_GRANT, C_GRANT_DATA, C_GRANT_LOST, C_GRANT_NO, C_DATA,
+	C_FAULT_R, C_FAULT_W, C_AHEAD, C_AHEAD_W, C_GRANT, C_GRANT_DATA, C_GRANT_LOST, C_GRANT_NO, C_DATA,
 	C_NODATA, C_INV, C_FWD_R, C_FWD_W, C_FETCH_R, C_FETCH_W, C_UNMAPPED, C_DROP,
 	C_HOME,			/* from here on: the home's */
-	C_ASK_R = C_HOME, C_ASK_W, C_UPGRADE, C_IDLE, C_ACK, C_SENT, C_MISS, C_DONE, C_FAIL, C_DEAD,
+	C_ASK_R = C_HOME, C_ASK_W, C_UPGRADE, C_IDLE, C_IDLE_W, C_IDLE_UP, C_ACK, C_SENT, C_MISS, C_DONE, C_FAIL, C_DEAD,
 	C_EVENTS
 };
 #define TABLE_END	(~0u)	/* the transaction is over */

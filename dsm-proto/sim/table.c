@@ -33,9 +33,10 @@ static char **allowed;
 static size_t alloweds;
 
 static const char *const event_name[C_EVENTS] = {
-	"fault-r", "fault-w", "ahead", "granted", "granted+data", "granted-lost", "refused", "data",
+	"fault-r", "fault-w", "ahead", "ahead-w", "granted", "granted+data", "granted-lost", "refused", "data",
 	"nodata", "inv", "fwd-r", "fwd-w", "fetch-r", "fetch-w", "unmapped", "drop",
-	"ask-r", "ask-w", "ask-upgrade", "ask-idle", "ack", "sent", "miss", "done", "fail", "dead"
+	"ask-r", "ask-w", "ask-upgrade", "ask-idle", "ask-idle-w", "ask-idle-up",
+	"ack", "sent", "miss", "done", "fail", "dead"
 };
 
 static const char *const act_name[] = {

@@ -18,12 +18,15 @@
  *               data were kept or come from another node; -EIO: the page is lost;
  *               -EAGAIN: not idle (PD_F_IDLE); -ESTALE: no such region.
  *               With PD_F_IDLE it may be for several pages, one after the other, and
- *               names a frame for each: each is answered by itself, and in any order
+ *               names a frame for each: each is answered by itself, and in any order.
+ *               (Who holds a page names one for it, too: it may need it after all.)
  * @PD_T_FWD:    home to supplier, a request: give @req's node the page. The answer:
  *               0: done or under way; -ENODATA: has none
  * @PD_T_FETCH:  the same if the home itself wants the page: the request names a
  *               frame, the answer is the page or -ENODATA
- * @PD_T_INV:    home to sharer, a request: drop the page. Answered when it is dropped
+ * @PD_T_INV:    home to sharer, a request: drop the page. Answered when it is dropped.
+ *               With @mask it is for several, and answered at once by a mask (__le32) of
+ *               those that are dropped: the home asks for each of the rest by itself
  * @PD_T_DATA:   supplier to requester, one-way: a page behind the header
  * @PD_T_DONE:   requester to home, one-way: it is in place (or, PD_F_FAIL, it never came).
  *               A DONE or ASK may be followed by further pd_msg, each a DONE. One may
@@ -77,6 +80,8 @@ enum pd_type {
  * @flags:  PD_F_*
  * @pages:  how many from @page on: ASK, as many as it names frames; DONE, 1 to PD_BATCH;
  *          else 1. Their requests are @req, @req + 1, …
+ * @mask:   INV: which pages, bit i is page @page + i; there may be holes, where this
+ *          sharer is not to drop a page. 0: @page alone
  */
 struct pd_msg {
 	__le32 region;
@@ -86,7 +91,10 @@ struct pd_msg {
 	__le16 node;
 	__u8 flags;
 	__u8 pages;
-	__le32 zero;
+	union {
+		__le32 mask;
+		__le32 zero;
+	};
 };
 _Static_assert(sizeof(struct pd_msg) == 24, "wire format");
 

@@ -58,6 +58,7 @@ struct popcorn_ioc_region {
 #define POPCORN_ADVISE_SEQUENTIAL 3	/* for the whole region: fetch far ahead */
 #define POPCORN_ADVISE_NORMAL	4	/* detect it */
 #define POPCORN_ADVISE_RANDOM	5	/* never fetch ahead */
+#define POPCORN_ADVISE_WILLWRITE 6	/* fetch the pages to write, don't wait */
 
 struct popcorn_ioc_advise {
 	__u64 offset;

@@ -64,7 +64,7 @@ static void any_call(const u8 *data, size_t size)
 		case 1:
 			if (flags & 1)
 				pd_number(&p, req);
-			pd_ahead(&c, &p, &out);
+			pd_ahead(&c, &p, flags & 2, &out);
 			break;
 		case 2:
 			pd_granted(&c, &p, req, status, flags & 1, at[2], &out);

@@ -64,7 +64,7 @@ static void a_fault_asks_once(void)
 	none();
 	CHECK_EQ(CALL(pd_fault(&cfg, &p, true, &out)), -EINPROGRESS);
 	none();
-	CHECK_EQ(CALL(pd_ahead(&cfg, &p, &out)), -EBUSY);
+	CHECK_EQ(CALL(pd_ahead(&cfg, &p, false, &out)), -EBUSY);
 	CHECK_EQ(CALL(pd_drop(&cfg, &p, false, &out)), -EBUSY);
 }
 
@@ -248,7 +248,7 @@ static void an_inv_meets_a_drop(void)
 static void ahead_of_need(void)
 {
 	fresh();
-	CHECK_EQ(CALL(pd_ahead(&cfg, &p, &out)), 0);
+	CHECK_EQ(CALL(pd_ahead(&cfg, &p, false, &out)), 0);
 	CHECK_EQ(next(PD_SEND_ASK)->flags, PD_F_IDLE);
 	CHECK_EQ(CALL(pd_granted(&cfg, &p, 1, 0, true, HERE, &out)), 0);
 	/* Nobody waited: it isn't held. */
@@ -256,11 +256,11 @@ static void ahead_of_need(void)
 	next(PD_DO_UNMAP);
 	DO(pd_unmapped(&cfg, &p, &out));
 
-	CALL(pd_ahead(&cfg, &p, &out));
+	CALL(pd_ahead(&cfg, &p, false, &out));
 	CHECK_EQ(CALL(pd_granted(&cfg, &p, 2, -EAGAIN, false, HERE, &out)), 0);
 	next(PD_DO_WAKE);
 	none();
-	CALL(pd_ahead(&cfg, &p, &out));
+	CALL(pd_ahead(&cfg, &p, false, &out));
 	CHECK_EQ(CALL(pd_fault(&cfg, &p, false, &out)), -EINPROGRESS);
 	none();
 	CHECK_EQ(CALL(pd_granted(&cfg, &p, 3, 0, true, HERE, &out)), 0);
@@ -272,7 +272,7 @@ static void no_request_has_the_number_of_another(void)
 {
 	fresh();
 	CHECK(pd_number(&p, 7));
-	CHECK_EQ(CALL(pd_ahead(&cfg, &p, &out)), 0);
+	CHECK_EQ(CALL(pd_ahead(&cfg, &p, false, &out)), 0);
 	CHECK_EQ(next(PD_SEND_ASK)->req, 7);
 	CHECK(!pd_number(&p, 8));
 	CHECK_EQ(CALL(pd_granted(&cfg, &p, 7, -EAGAIN, false, HERE, &out)), 0);
@@ -294,7 +294,7 @@ static void a_lost_page(void)
 	next(PD_DO_WAKE);
 	none();
 	CHECK_EQ(CALL(pd_fault(&cfg, &p, false, &out)), -EIO);
-	CHECK_EQ(CALL(pd_ahead(&cfg, &p, &out)), -EBUSY);
+	CHECK_EQ(CALL(pd_ahead(&cfg, &p, false, &out)), -EBUSY);
 	/* The supplier's page came first: its frame isn't needed. */
 	fresh();
 	CALL(pd_fault(&cfg, &p, true, &out));

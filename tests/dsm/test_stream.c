@@ -189,9 +189,31 @@ static void the_counter_wraps(void)
 	CHECK_EQ(fault(3), PD_STREAM_MIN);
 }
 
+/* Pages to write are others' loss: a stream is known by more faults, and begins anew. */
+static void writes_are_slow_to_begin(void)
+{
+	struct pd_stream w = { .least = PD_STREAM_WRITES };
+	u32 page, first, n;
+
+	for (page = 10; page < 10 + PD_STREAM_WRITES - 1; page++)
+		CHECK_EQ(pd_stream_fault(&w, page, 1000, &first), 0);
+	n = pd_stream_fault(&w, page, 1000, &first);
+	CHECK_EQ(n, PD_STREAM_MIN);
+	CHECK_EQ(first, page + 1);
+	pd_stream_unused(&w, first);
+	for (n = 1; n < PD_STREAM_WRITES - 1; n++)
+		CHECK_EQ(pd_stream_fault(&w, ++page, 1000, &first), 0);
+	CHECK_EQ(pd_stream_fault(&w, ++page, 1000, &first), PD_STREAM_MIN);
+	/* To and fro is no stream. */
+	w = (struct pd_stream){ .least = PD_STREAM_WRITES };
+	for (n = 0; n < 100; n++)
+		CHECK_EQ(pd_stream_fault(&w, 10 + n % 2, 1000, &first), 0);
+}
+
 static const struct tap_test tests[] = {
 	TEST(forward), TEST(around), TEST(backward), TEST(some_at_a_time), TEST(not_at_random),
 	TEST(the_window_grows_and_shrinks), TEST(at_the_ends), TEST(the_counter_wraps),
+	TEST(writes_are_slow_to_begin),
 };
 
 TAP_MAIN(tests)
