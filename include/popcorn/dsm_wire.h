@@ -91,10 +91,7 @@ struct pd_msg {
 	__le16 node;
 	__u8 flags;
 	__u8 pages;
-	union {
-		__le32 mask;
-		__le32 zero;
-	};
+	__le32 mask;
 };
 _Static_assert(sizeof(struct pd_msg) == 24, "wire format");
 

@@ -62,7 +62,7 @@ static void header(struct pd_msg *m, const struct pd_attach *at)
 		.node = cpu_to_le16(rarely() ? odd() : below(4)),
 		.flags = rarely() ? odd() : below(16),
 		.pages = rarely() ? odd() : 1,
-		.zero = cpu_to_le32(below(2) ? odd() : below(4)),
+		.mask = cpu_to_le32(below(2) ? odd() : below(4)),
 	};
 }
 
