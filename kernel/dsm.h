@@ -63,6 +63,7 @@
 #define DSM_RETRY_MAX_NS 4000000
 #define DSM_DONE_NS	50000		/* that DONE waits for an ASK to go with, at most */
 #define DSM_BATCH_NS	1000000		/* for the rest of its batch, too */
+#define DSM_GROUP	8		/* pages of a batch that are waited for together */
 #define DSM_AROUND	15		/* pages mapped with that of a fault, at most */
 #define DSM_AWAITED_MAX	0xffff		/* threads at a barrier */
 #define DSM_DONES	16		/* in one message, at most */
@@ -123,17 +124,31 @@ struct dsm_req {
 	struct dsm_req *next;
 };
 
+/* Pages that come one after the other: who needs one most often needs all. */
+struct dsm_group {
+	atomic_t left;			/* not answered yet */
+	wait_queue_head_t wait;		/* for all of them */
+};
+
 /**
  * struct dsm_reqs - requests for consecutive pages, in one message
- * @ref:  each request is one
- * @left: not answered yet
- * @req:  they
+ * @ref:   each request is one
+ * @left:  not answered yet
+ * @group: DSM_GROUP requests each
+ * @req:   they
  */
 struct dsm_reqs {
 	refcount_t ref;
 	atomic_t left;
+	struct dsm_group group[DIV_ROUND_UP(PD_BATCH, DSM_GROUP)];
 	struct dsm_req req[];
 };
+
+/* A part of a batch: its group, or NULL. */
+static inline struct dsm_group *dsm_group(const struct dsm_req *req)
+{
+	return req->batch ? &req->batch->group[(req - req->batch->req) / DSM_GROUP] : NULL;
+}
 
 /**
  * struct dsm_op - a message about the own page, kept until it is answered

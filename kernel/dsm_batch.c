@@ -63,6 +63,8 @@ static int ask(struct dsm_region *r, u32 first, u32 n, bool write, bool wait)
 	if (!all)
 		return -ENOMEM;
 	refcount_set(&all->ref, 1);
+	for (i = 0; i < ARRAY_SIZE(all->group); i++)
+		init_waitqueue_head(&all->group[i].wait);
 	for (k = 0; k < n; k++) {
 		struct dsm_req *req = &all->req[k];
 
@@ -76,6 +78,8 @@ static int ask(struct dsm_region *r, u32 first, u32 n, bool write, bool wait)
 		}
 	}
 	atomic_set(&all->left, k);
+	for (i = 0; i * DSM_GROUP < k; i++)
+		atomic_set(&all->group[i].left, min(k - i * DSM_GROUP, (u32)DSM_GROUP));
 	if (k) {
 		atomic64_add(k, &r->stat.ahead);
 		e = dsm_ask_send(r, all->req, k, wait ? 0 : POPCORN_NOWAIT);

@@ -138,6 +138,7 @@ new:
 /* Wait until it is worth looking again. Return: 0 or -errno. */
 static int dsm_wait(struct dsm_region *r, struct dsm_page *pg, struct dsm_req *req)
 {
+	struct dsm_group *g;
 	int e;
 
 	if (!req) {
@@ -147,6 +148,13 @@ static int dsm_wait(struct dsm_region *r, struct dsm_page *pg, struct dsm_req *r
 	}
 	if (req->unsent && xchg(&req->unsent, false))
 		dsm_req_send(req, 0);
+	/*
+	 * Who reads page after page, faster than they come, need not be woken for each. But no page
+	 * is waited for for long because of another one, which somebody may keep.
+	 */
+	g = dsm_group(req);
+	if (g && atomic_read(&g->left))
+		wait_event_killable_timeout(g->wait, !atomic_read(&g->left), 1);
 	/* This lets others run before it sleeps: on one CPU the page is often here by then. */
 	e = wait_event_killable(req->wait, READ_ONCE(req->over));
 	e = e ? -EINTR : req->status;

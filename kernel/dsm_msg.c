@@ -14,6 +14,7 @@
 void dsm_ask_over(struct dsm_req *req, int status)
 {
 	struct dsm_region *r = req->r;
+	struct dsm_group *g = dsm_group(req);
 	struct popcorn_frame *f = NULL;
 	struct dsm_run run DSM_UNINIT;
 	bool data = !status;
@@ -44,6 +45,8 @@ void dsm_ask_over(struct dsm_req *req, int status)
 		dsm_run(&run);
 	if (status == -ESTALE || status == -ESHUTDOWN || status == -EHOSTDOWN)
 		dsm_region_over(r, status);
+	if (g && atomic_dec_and_test(&g->left))
+		wake_up_all(&g->wait);
 	dsm_req_put(req);
 }
 
