@@ -391,7 +391,7 @@ void popcorn_link_unlock(struct popcorn_link *l, bool may_sleep) __releases(&l->
 		if (!(act & PT_ACT_TX(c)) || !conn)
 			continue;
 		if (c < PW_BULK && pt_lane_tx_peek(&l->pt.lane[c]))
-			l->brisk = jiffies;
+			l->brisk = popcorn_brisk(l->brisk, jiffies);
 		if (conn->driver->kick_locked) {
 			int err = conn->driver->kick_locked(conn);
 

@@ -104,7 +104,7 @@ struct popcorn_lane {
  * @refused:  the peer refused the handshake, so the wire itself works
  * @reason:   refusal by the peer last logged
  * @lane:     buffers
- * @brisk:    when other messages than bulk were sent last, jiffies
+ * @brisk:    how many other messages than bulk were sent lately, see popcorn_brisk()
  * @work:     does what needs process context, as @todo says
  * @todo:     PT_ACT_* for @work
  * @done:     completions to be called when @lock is dropped
