@@ -63,7 +63,7 @@
 #define DSM_RETRY_MAX_NS 4000000
 #define DSM_DONE_NS	50000		/* that DONE waits for an ASK to go with, at most */
 #define DSM_BATCH_NS	1000000		/* for the rest of its batch, too */
-#define DSM_GROUP	8		/* pages of a batch that are waited for together */
+#define DSM_GROUP	16		/* pages of a batch that are waited for together */
 #define DSM_AROUND	15		/* pages mapped with that of a fault, at most */
 #define DSM_AWAITED_MAX	0xffff		/* threads at a barrier */
 #define DSM_DONES	16		/* in one message, at most */
