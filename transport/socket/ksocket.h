@@ -16,7 +16,7 @@
 #undef pr_fmt
 #define pr_fmt(fmt) "msg_socket: " fmt
 
-#define KSOCK_BATCH	8	/* frames given to the socket at once */
+#define KSOCK_BATCH	16	/* frames given to the socket at once */
 #define KSOCK_BULK_BATCH	2	/* of bulk, where others want the CPU in between */
 
 /**
