@@ -278,9 +278,14 @@ static void in_order(bool write, bool timed)
 	}
 }
 
+/* Written twice: then both nodes have the memory that the pages take. */
 static void seq_begin(void)
 {
 	check("advise", popcorn_advise(region, 0, 0, POPCORN_ADVISE_NORMAL));
+	all_written(0, SCAN_PAGES);
+	if (me == 1)
+		in_order(false, false);
+	meet();
 	all_written(0, SCAN_PAGES);
 }
 
