@@ -141,7 +141,8 @@ static void dones_send(struct dsm_region *r)
  */
 int dsm_ask_send(struct dsm_region *r, struct dsm_req *req, u32 n, unsigned int flags)
 {
-	u8 class = req->flags & PD_F_IDLE ? PW_BULK : PW_SYNC;
+	/* Rights alone are a few bytes: nobody waits for them in the queue. */
+	u8 class = (req->flags & (PD_F_IDLE | PD_F_HOLDS)) == PD_F_IDLE ? PW_BULK : PW_SYNC;
 	struct pd_msg m[1 + DSM_DONES] DSM_UNINIT;
 	struct popcorn_async *a[PD_BATCH] DSM_UNINIT;
 	struct dsm_req *dones;
