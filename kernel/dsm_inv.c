@@ -214,7 +214,8 @@ void dsm_invs_item(struct dsm_item *item)
 	struct invs_sent *s = container_of(item, struct invs_sent, item);
 	struct dsm_region *r = s->t[0]->r;
 	int status = s->a.done.status;
-	u32 gone = !status && s->a.len == sizeof(s->gone) ? le32_to_cpu(s->gone) : ~0u, i;
+	/* No mask: it has no such region any more. An error: it couldn't say which. */
+	u32 gone = status ? 0 : s->a.len == sizeof(s->gone) ? le32_to_cpu(s->gone) : ~0u, i;
 	bool dead = status == -EHOSTDOWN || status == -ESHUTDOWN;
 	struct dsm_answers all DSM_UNINIT;
 	struct dsm_run run DSM_UNINIT;
