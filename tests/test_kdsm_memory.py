@@ -40,7 +40,8 @@ def test_a_region_larger_than_the_limit(cluster2):
     r = c[2].run(f"dsmtest 1 0 {there.id} {1 << 20} fill {1 << 20}", 100)
     assert r.status == 0, r.stderr
     filled, rss = map(int, re.search(r"filled (\d+) rss (\d+)", r.stdout).groups())
-    assert 450 < filled <= 500 and rss > 400
+    # Pages that were asked for before the limit was reached still come: a batch, two at most.
+    assert 450 < filled <= 500 + 2 * 32 and rss > 400
     assert "dsm_pages_max" in c[2].dmesg() + c[1].dmesg()
     c[1].sh("kill $(pidof dsmtest)")
     there.jobs[0].wait()
