@@ -378,12 +378,12 @@ static void message(struct dsm_region *r, struct popcorn_msg *msg, bool may_slee
 	case PD_T_FWD:
 	case PD_T_FETCH:
 	case PD_T_INV:
-		if (!home && from_home && m->mask)
-			dsm_invs_msg(r, msg);
-		else if (!home && from_home)
-			page_msg(r, msg, index);
-		else
+		if (home || !from_home)
 			dsm_refuse(msg, -ESTALE);
+		else if (msg->type == PD_T_INV && m->mask)
+			dsm_invs_msg(r, msg);
+		else
+			page_msg(r, msg, index);
 		return;
 	case PD_T_PUT:
 		if (!home)

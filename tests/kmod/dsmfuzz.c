@@ -26,13 +26,14 @@
 
 struct asked {
 	struct popcorn_async a;
+	u16 type;
 	u8 answer[64];
 };
 
 static DEFINE_MUTEX(command_mutex);
 static atomic_t under_way = ATOMIC_INIT(0);
 static DECLARE_WAIT_QUEUE_HEAD(ended);
-static atomic_t answered, refused;
+static atomic_t answered, refused, odd_answers;
 static struct rnd_state rnd;
 
 static u32 below(u32 n)
@@ -71,6 +72,9 @@ static void asked_done(struct popcorn_done *d)
 	struct asked *q = container_of(d, struct asked, a.done);
 
 	atomic_inc(d->status < 0 ? &refused : &answered);
+	/* Only these two have something to say. */
+	if (!d->status && q->a.len && q->type != PD_T_ATTACH && q->type != PD_T_INV)
+		atomic_inc(&odd_answers);
 	if (q->a.frame)
 		popcorn_frame_free(q->a.frame);
 	kfree(q);
@@ -90,6 +94,7 @@ static int ask(struct popcorn_node *from, u16 to, u16 type, const void *buf, u32
 		return -ENOMEM;
 	}
 	q->a.done.fn = asked_done;
+	q->type = type;
 	wait_event(ended, atomic_read(&under_way) < UNDER_WAY);
 	atomic_inc(&under_way);
 	e = popcorn_request_async(from, to, below(PW_CLASSES), type, buf, len,
@@ -163,6 +168,7 @@ static int fuzz(struct popcorn_node *via, struct popcorn_node *from, u16 home, u
 	e = e < 0 ? e : e != sizeof(at) ? -EPROTO : 0;
 	atomic_set(&answered, 0);
 	atomic_set(&refused, 0);
+	atomic_set(&odd_answers, 0);
 	for (i = 0; i < n && !e; i++)
 		sent += !one(from, to, &at, buf);
 	wait_event(ended, !atomic_read(&under_way));
@@ -170,6 +176,10 @@ static int fuzz(struct popcorn_node *via, struct popcorn_node *from, u16 home, u
 	if (!e)
 		pr_info("dsmfuzz: %u sent, %d answered, %d refused\n", sent, atomic_read(&answered),
 			atomic_read(&refused));
+	if (!e && atomic_read(&odd_answers)) {
+		pr_err("dsmfuzz: %d answers that can't be\n", atomic_read(&odd_answers));
+		e = -EPROTO;
+	}
 	return e;
 }
 
