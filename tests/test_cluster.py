@@ -60,6 +60,10 @@ def test_a_panic_is_told_with_its_cause(cluster):
         node.run("echo c > /proc/sysrq-trigger")
     with pytest.raises(ClusterError, match="(?s)not up, it died: .*sysrq"):
         node.run("true")
+    node.start()
+    with pytest.raises(ClusterError) as e:
+        node.run("poweroff -f")
+    assert "sysrq" not in str(e.value), "told with what an earlier boot said"
 
 
 def test_cut_and_heal_touch_one_pair(cluster):
