@@ -558,6 +558,7 @@ enum hrtimer_restart dsm_timer(struct hrtimer *t);
 void dsm_due(struct dsm_region *r, u64 until);
 void dsm_pending(struct dsm_region *r, struct dsm_page *pg, u32 index, u64 until);
 void dsm_later(struct dsm_region *r, struct popcorn_msg *msg);
+void dsm_unsent(struct dsm_region *r, struct dsm_op *op);
 void dsm_to_slow(struct dsm_region *r, struct popcorn_msg *msg);
 void dsm_refuse(struct popcorn_msg *msg, int status);
 

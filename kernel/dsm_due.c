@@ -5,6 +5,15 @@
  */
 #include "dsm.h"
 
+/* r->lock held. */
+static void due(struct dsm_region *r, u64 until)
+{
+	if (r->due && until >= r->due)
+		return;
+	r->due = until;
+	hrtimer_start(&r->timer, ns_to_ktime(until), HRTIMER_MODE_ABS_SOFT);
+}
+
 /* Something is to be done for a page at @until. Locked or not. */
 void dsm_pending(struct dsm_region *r, struct dsm_page *pg, u32 index, u64 until)
 {
@@ -13,20 +22,14 @@ void dsm_pending(struct dsm_region *r, struct dsm_page *pg, u32 index, u64 until
 		pg->next = r->pending ?: U32_MAX;
 		r->pending = index + 1;
 	}
-	if (!r->due || until < r->due) {
-		r->due = until;
-		hrtimer_start(&r->timer, ns_to_ktime(until), HRTIMER_MODE_ABS_SOFT);
-	}
+	due(r, until);
 	spin_unlock_bh(&r->lock);
 }
 
 void dsm_due(struct dsm_region *r, u64 until)
 {
 	spin_lock_bh(&r->lock);
-	if (!r->due || until < r->due) {
-		r->due = until;
-		hrtimer_start(&r->timer, ns_to_ktime(until), HRTIMER_MODE_ABS_SOFT);
-	}
+	due(r, until);
 	spin_unlock_bh(&r->lock);
 }
 
@@ -53,6 +56,16 @@ void dsm_later(struct dsm_region *r, struct popcorn_msg *msg)
 	r->later = msg;
 	spin_unlock_bh(&r->lock);
 	dsm_due(r, dsm_now() + DSM_RETRY_MAX_NS);
+}
+
+/* There was no room to send the op's page: it is tried again. */
+void dsm_unsent(struct dsm_region *r, struct dsm_op *op)
+{
+	spin_lock_bh(&r->lock);
+	op->next = r->unsent;
+	r->unsent = op;
+	due(r, dsm_now() + DSM_RETRY_NS);
+	spin_unlock_bh(&r->lock);
 }
 
 /* The message needs memory that can't be waited for here. */

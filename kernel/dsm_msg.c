@@ -626,15 +626,10 @@ void dsm_fast_work(struct kthread_work *work)
 	for (; op; op = onext) {
 		onext = op->next;
 		op->unsent = dsm_data_send(op);
-		if (!op->unsent) {
+		if (op->unsent)
+			dsm_unsent(r, op);
+		else
 			dsm_op_free(op);
-			continue;
-		}
-		spin_lock_bh(&r->lock);
-		op->next = r->unsent;
-		r->unsent = op;
-		spin_unlock_bh(&r->lock);
-		dsm_due(r, dsm_now() + DSM_RETRY_NS);
 	}
 }
 

@@ -374,22 +374,15 @@ static void act_data(struct dsm_run *run, struct dsm_act *e)
 /* FWD or FETCH is answered; the page, if it was to be one, has been sent before. */
 static void act_sent(struct dsm_run *run, struct dsm_op *op, int status)
 {
-	struct dsm_region *r = run->r;
-
 	if (!op)
 		return;
 	if (op->msg)
 		popcorn_answer(op->msg, status, NULL, 0);
 	op->msg = NULL;
-	if (!op->unsent) {
+	if (op->unsent)
+		dsm_unsent(run->r, op);
+	else
 		dsm_op_free(op);
-		return;
-	}
-	spin_lock_bh(&r->lock);
-	op->next = r->unsent;
-	r->unsent = op;
-	spin_unlock_bh(&r->lock);
-	dsm_due(r, dsm_now() + DSM_RETRY_NS);
 }
 
 static void act_ask(struct dsm_act *e)

@@ -452,6 +452,17 @@ bool dsm_sync_work(struct dsm_region *r)
 
 /* ------------------------------------------------------- receiving, the end */
 
+/* None of these messages is a request. */
+static void through(struct dsm_region *r, struct popcorn_msg *m)
+{
+	if (m->request)
+		popcorn_answer(m, -EPROTO, NULL, 0);
+	else
+		popcorn_msg_done(m);
+	if (r)
+		dsm_region_put(r);
+}
+
 static void receive(struct popcorn_msg *m)
 {
 	struct dsm *d = m->node->o.above;
@@ -479,12 +490,7 @@ static void receive(struct popcorn_msg *m)
 		home_unlock(r, number, m->from, false);
 	leave(r);
 out:
-	if (m->request)
-		popcorn_answer(m, -EPROTO, NULL, 0);
-	else
-		popcorn_msg_done(m);
-	if (r)
-		dsm_region_put(r);
+	through(r, m);
 }
 
 void dsm_on_lock(struct popcorn_msg *m)
@@ -531,12 +537,7 @@ void dsm_on_barrier(struct popcorn_msg *m)
 	if (r && le32_to_cpu(pm->gen) == r->gen && le32_to_cpu(pm->page) < POPCORN_SYNC_MAX &&
 	    !r->dead && (!dsm_is_home(r) || atomic_load(&r->members) >> m->from & 1))
 		barrier_msg(r, m);
-	if (m->request)
-		popcorn_answer(m, -EPROTO, NULL, 0);
-	else
-		popcorn_msg_done(m);
-	if (r)
-		dsm_region_put(r);
+	through(r, m);
 }
 
 /* Home: a node has gone, or is @dead: then nobody waits for it at a barrier. What it held goes on. */
