@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * What instrumented code and the runtime know of each other: a thread's part of it, the records that
+ * frames leave when a thread is captured, and the functions that instrumented code calls.
+ */
+#ifndef POPCORN_RT_STATE_H
+#define POPCORN_RT_STATE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* popcorn_thread.unwinding: not 0 only between a callee's return and its caller's test. */
+enum popcorn_unwinding {
+	POPCORN_RUN = 0,
+	POPCORN_CAPTURE = 1,	/* each frame saves its record and returns */
+	POPCORN_LONGJMP = 2,	/* frames return until the one that is meant */
+};
+
+/*
+ * The state of a thread, in its TLS: local-exec on every ISA, at one address on all of them.
+ * Instrumented code knows the offsets below 64; what follows is the runtime's own.
+ */
+struct popcorn_thread {
+	uint32_t flag;		/* not 0: call __popcorn_point() at the next point; signal 35 sets it */
+	uint32_t unwinding;	/* enum popcorn_unwinding */
+	char *ssp;		/* shadow stack pointer: grows down, 16-aligned */
+	char *ss_end;		/* lowest address that ssp may have */
+	uint32_t pins;		/* frames on the stack that can't move */
+	uint32_t jump_site;	/* POPCORN_LONGJMP: which setjmp() of the frame that is meant */
+	void *jump_buf;		/* POPCORN_LONGJMP: the jmp_buf, which names the frame */
+	const char *pin_why;	/* what pinned last, for the user: who pins keeps and puts back the older */
+	uint64_t jump_value;	/* POPCORN_LONGJMP: what setjmp() returns */
+	uint64_t spare;
+
+	/* Offset 64. Saved records: they grow down, so that the outermost, saved last, has the lowest address. */
+	char *rec;		/* on capture the record saved last, on resume the one that is next */
+	char *rec_low;		/* lowest address that rec may have in this piece of the buffer */
+	struct popcorn_piece *piece;	/* the piece of the buffer that rec is in */
+	char *rec_save;		/* rec of the complete state, from capture until all have resumed */
+	struct popcorn_piece *piece_save;
+
+	char *ss_map;		/* the shadow stack with its guard page */
+	uint64_t ss_bytes;
+	char *tls;		/* start of this thread's TLS image, of the same address on all ISAs */
+	void *libc;		/* the libc's own description of the thread */
+	struct popcorn_thread *next;	/* all threads of the process, under the runtime's lock */
+	struct popcorn_thread *prev;
+	uint64_t sigmask;	/* of a stopped thread: bit n - 1 for signal n */
+	uint32_t state;		/* the runtime's: runs, stopped, ... */
+	int32_t tid;		/* the kernel's, of the process that runs now */
+	int32_t move_nid;	/* the node that migrate() or the flag asks for */
+	int32_t move_result;	/* what migrate() returns after it */
+	uint64_t due;		/* points to go until the next move of its own accord (POPCORN_EVERY) */
+	void (*move_fn)(void *arg);	/* migrate()'s callback: called where the thread has arrived */
+	void *move_arg;
+	char *stack_map;	/* native stack if the runtime made it: private to this ISA */
+	uint64_t stack_bytes;
+};
+
+#define POPCORN_OFFSET(field, off) \
+	_Static_assert(offsetof(struct popcorn_thread, field) == (off), #field)
+POPCORN_OFFSET(flag, 0);
+POPCORN_OFFSET(unwinding, 4);
+POPCORN_OFFSET(ssp, 8);
+POPCORN_OFFSET(ss_end, 16);
+POPCORN_OFFSET(pins, 24);
+POPCORN_OFFSET(jump_site, 28);
+POPCORN_OFFSET(jump_buf, 32);
+POPCORN_OFFSET(pin_why, 40);
+POPCORN_OFFSET(jump_value, 48);
+POPCORN_OFFSET(rec, 64);
+#undef POPCORN_OFFSET
+
+extern _Thread_local struct popcorn_thread __popcorn_self __attribute__((tls_model("local-exec")));
+
+/*
+ * What a frame leaves when it is captured. resume() is the resume function of the frame's function: RET (*)(char
+ * *record), RET being what the function returns. It loads the live values, calls the next record's resume()
+ * in place of the call at which the frame stood, and goes on behind that call.
+ */
+struct popcorn_record {
+	void *resume;		/* written by the frame */
+	uint32_t site;		/* written by the frame: which of the function's calls */
+	uint32_t bytes;		/* written by __popcorn_save(): all of the record, a multiple of 16 */
+	/* live values at offsets that only the frame's function knows */
+};
+
+_Static_assert(sizeof(struct popcorn_record) == 16, "a record's head");
+
+/*
+ * Called by instrumented code. None of them is instrumented, and none changes unwinding but
+ * __popcorn_point(), which sets it to POPCORN_CAPTURE to move.
+ */
+
+/** __popcorn_point - a migration point whose flag is set: decides whether the thread is captured */
+void __popcorn_point(void);
+
+/**
+ * __popcorn_save - room for one frame's record
+ * @bytes: size with the head, at most 2^31; rounded up to 16
+ *
+ * Called from the innermost frame to the outermost. Returns the record, 16-aligned, with its size written;
+ * never NULL: without memory the process ends with one line that says so.
+ */
+char *__popcorn_save(uint64_t bytes);
+
+/** __popcorn_next - the next record on resume, the outermost first; always there */
+char *__popcorn_next(void);
+
+/** __popcorn_ss_overflow - the shadow stack is exhausted: one line, and the end of the process */
+_Noreturn void __popcorn_ss_overflow(void);
+
+#endif
