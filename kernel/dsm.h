@@ -592,6 +592,7 @@ void dsm_sync_init(struct dsm_region *r);
 void dsm_sync_free(struct dsm_region *r);
 int dsm_sync_msg(struct dsm_region *r, struct popcorn_msg *msg);
 void dsm_sync_dead(struct dsm_region *r, u16 node, bool dead);
+void dsm_sync_cut(struct dsm_region *r);
 void dsm_sync_flush(struct dsm_region *r);
 
 /* Is there something to be said? Without the lock: perhaps. */

@@ -355,6 +355,8 @@ static void region_event(struct dsm_region *r, enum popcorn_event_what what, u16
 			dsm_region_over(r, -EHOSTDOWN);
 		else if (dsm_home(r) && peer < PD_NODES)
 			dsm_region_bury(r, peer, true);
+		else
+			dsm_sync_cut(r);
 		break;
 	case POPCORN_LEASE_LOST:
 		if (peer == r->cfg.home) {

@@ -233,7 +233,7 @@ static void bar_go(struct dsm_region *r, u32 number, struct pd_go *go)
 	wake_up_all(&r->sync_wait);
 }
 
-enum bar_event { BAR_AGAIN, BAR_BREAK, BAR_LEFT, BAR_DIED };
+enum bar_event { BAR_AGAIN, BAR_CUT, BAR_BREAK, BAR_LEFT, BAR_DIED };
 
 /* Something that is about all barriers. Locked. */
 static void bars(struct dsm_region *r, enum bar_event what, u16 node)
@@ -245,8 +245,8 @@ static void bars(struct dsm_region *r, enum bar_event what, u16 node)
 		list_for_each_entry(bar, &r->bars[i], list) {
 			struct pd_go go = { 0 };
 
-			if (what == BAR_AGAIN)
-				pd_bar_again(&r->tree, &bar->b);
+			if (what == BAR_AGAIN || what == BAR_CUT)
+				pd_bar_again(&r->tree, &bar->b, what == BAR_CUT);
 			else if (what == BAR_BREAK)
 				pd_bar_break(&r->tree, &bar->b, &go);
 			else
@@ -404,6 +404,20 @@ void dsm_sync_dead(struct dsm_region *r, u16 node, bool dead)
 	bars(r, dead ? BAR_DIED : BAR_LEFT, node);
 	pd_tree_gone(&r->tree, node);
 	node_gone(r, node);
+	spin_unlock_bh(&r->lock);
+	flush(r);
+}
+
+/**
+ * dsm_sync_cut - this node and another member can't reach each other any more
+ * @r: region, not at its home
+ *
+ * Words that went between them may be lost. Any context that may take r->lock and send.
+ */
+void dsm_sync_cut(struct dsm_region *r)
+{
+	spin_lock_bh(&r->lock);
+	bars(r, BAR_CUT, 0);
 	spin_unlock_bh(&r->lock);
 	flush(r);
 }

@@ -428,6 +428,7 @@ void dsm_on_lock(struct popcorn_msg *m);
 void dsm_on_unlock(struct popcorn_msg *m);
 void dsm_on_barrier(struct popcorn_msg *m);
 void dsm_sync_gone(struct dsm_region *r, u16 node, bool dead);
+void dsm_sync_cut(struct dsm_region *r);
 void dsm_sync_end(struct dsm_region *r);
 bool dsm_sync_work(struct dsm_region *r);
 int dsm_lock(struct dsm_region *r, u32 number);

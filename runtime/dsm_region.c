@@ -527,6 +527,8 @@ static void on_event(const struct popcorn_event *ev)
 				dsm_map_suspend(r);
 			else if (ev->what == POPCORN_LEASE_BACK)
 				dsm_map_resume(r);
+		} else if (ev->what == POPCORN_PEER_DEAD) {
+			dsm_sync_cut(r);
 		}
 		dsm_region_put(r);
 	}

@@ -503,6 +503,22 @@ void dsm_on_unlock(struct popcorn_msg *m)
 	receive(m);
 }
 
+static void bars_again(struct dsm_sync *s, bool all)
+{
+	struct bar *b;
+
+	for (b = s->bars; b; b = b->next)
+		pd_bar_again(&s->tree, &b->b, all);
+}
+
+/* This node and another member can't reach each other any more. */
+void dsm_sync_cut(struct dsm_region *r)
+{
+	bars_again(enter(r), true);
+	bars_flush(r);
+	leave(r);
+}
+
 /* BARRIER or TREE, from whatever node: see barrier.h. */
 static void barrier_msg(struct dsm_region *r, struct popcorn_msg *m)
 {
@@ -512,8 +528,7 @@ static void barrier_msg(struct dsm_region *r, struct popcorn_msg *m)
 
 	if (m->type == PD_T_TREE) {
 		if (pd_tree_msg(&s->tree, m->data, m->len))
-			for (b = s->bars; b; b = b->next)
-				pd_bar_again(&s->tree, &b->b);
+			bars_again(s, false);
 	} else {
 		b = bar_get(s, le32_to_cpu(((const struct pd_msg *)m->data)->page));
 		if (b) {

@@ -281,14 +281,22 @@ void pd_bar_leave(struct pd_tree *t, struct pd_bar *b)
 		up(t, b, bit(t->self), 0, true, 0);
 }
 
-void pd_bar_again(struct pd_tree *t, struct pd_bar *b)
+void pd_bar_again(struct pd_tree *t, struct pd_bar *b, bool all)
 {
-	if (is_home(t) || !(b->of[t->self].seq || b->up))
+	u64 who = bit(t->self);
+	u32 i;
+
+	if (is_home(t))
+		return;
+	for (i = 0; all && i < PD_NODES; i++)
+		if (b->of[i].seq)
+			who |= bit(i);
+	if (!(who & ~bit(t->self) || b->of[t->self].seq || b->up))
 		return;
 	b->of[t->self].seq++;
-	b->up_direct |= b->up | bit(t->self);
+	b->up_direct |= b->up | who;
 	b->down_direct |= b->down;
-	up(t, b, bit(t->self), 0, true, 0);
+	up(t, b, who, 0, true, 0);
 }
 
 /* --------------------------------------------------------------- messages */
@@ -373,6 +381,19 @@ static u32 word_down(struct pd_tree *t, struct pd_bar *b, const struct pd_word *
 	return n;
 }
 
+/* The home's word came back from who couldn't pass it on. */
+static void word_back(struct pd_tree *t, struct pd_bar *b, const struct pd_word *w)
+{
+	u16 node = le16_to_cpu(w->node);
+
+	if (node == t->self || !(t->members & bit(node)) ||
+	    le32_to_cpu(w->born) != t->born[node])
+		return;
+	b->down |= bit(node);
+	b->down_direct |= bit(node);
+	queue(t, b);
+}
+
 int pd_bar_msg(struct pd_tree *t, struct pd_bar *b, u16 from, const struct pd_bar_msg *m, u32 len,
 	       u64 now, struct pd_go *go)
 {
@@ -380,13 +401,15 @@ int pd_bar_msg(struct pd_tree *t, struct pd_bar *b, u16 from, const struct pd_ba
 	bool down = m->h.flags & PD_F_DOWN, other = epoch != t->epoch;
 
 	if (m->h.pages > PD_WORDS || len != sizeof(*m) + m->h.pages * sizeof(m->word[0]) ||
-	    from >= PD_NODES || (down && is_home(t)))
+	    from >= PD_NODES)
 		return -EINVAL;
 	for (i = 0; i < m->h.pages; i++)
 		if (le16_to_cpu(m->word[i].node) >= PD_NODES)
 			return -EINVAL;
 	for (i = 0; i < m->h.pages; i++) {
-		if (down)
+		if (down && is_home(t))
+			word_back(t, b, &m->word[i]);
+		else if (down)
 			n += word_down(t, b, &m->word[i], other, go);
 		else
 			word_up(t, b, from, &m->word[i], other, now, go);
@@ -476,6 +499,11 @@ static bool next_down(struct pd_tree *t, struct pd_bar *b, struct pd_say *say)
 	u64 who, m, in;
 	u16 to;
 
+	if (b->back) {
+		b->back &= ~put(t, b, b->back, t->home, true, say);
+		say->direct = true;
+		return true;
+	}
 	if (!b->down)
 		return false;
 	to = __builtin_ctzll(b->down);
@@ -549,9 +577,11 @@ void pd_tree_unsent(struct pd_tree *t, struct pd_bar *b, const struct pd_say *sa
 	for (i = 0; i < say->m.pages; i++) {
 		u16 node = le16_to_cpu(say->bar.word[i].node);
 
-		if (dead && say->to == (down ? node : t->home))
+		if (dead && (say->to == t->home || (is_home(t) && say->to == node)))
 			continue;	/* its end is told otherwise */
-		if (down) {
+		if (down && !is_home(t) && say->to == (dead ? node : t->home)) {
+			b->back |= bit(node);
+		} else if (down) {
 			b->down |= bit(node);
 			if (direct)
 				b->down_direct |= bit(node);

@@ -59,6 +59,7 @@ struct pd_word_of {
  * @up_direct: to the home itself
  * @down:   who is to be told
  * @down_direct: itself
+ * @back: whom this node can't reach: the home is to
  * @all:    home: how many it was opened for last
  * @broken: home: who says that so many are awaited doesn't wait, since
  * @had:    home: nodes that had part when it was opened last
@@ -73,7 +74,7 @@ struct pd_bar {
 	u32 usual;
 	u64 due;
 	u64 up, up_direct;
-	u64 down, down_direct;
+	u64 down, down_direct, back;
 	u32 all;
 	u32 broken;
 	u64 had;
@@ -165,12 +166,18 @@ int pd_bar_msg(struct pd_tree *t, struct pd_bar *b, u16 from, const struct pd_ba
 
 /**
  * pd_tree_msg - TREE came
- * Return: whether words may be lost: then pd_bar_again() for every barrier.
+ * Return: whether words may be lost: then pd_bar_again() for every barrier, @all false.
  */
 bool pd_tree_msg(struct pd_tree *t, const struct pd_tree_msg *m, u32 len);
 
-/* What this node knows is said again. */
-void pd_bar_again(struct pd_tree *t, struct pd_bar *b);
+/**
+ * pd_bar_again - words may be lost: what this node knows is said again, to the home itself
+ * @t:     tree
+ * @b:     barrier
+ * @all:   that of others, too. Who has heard of a new tree says it for itself; but of a connection
+ *	   of two members that is lost, only these know
+ */
+void pd_bar_again(struct pd_tree *t, struct pd_bar *b, bool all);
 
 /**
  * pd_tree_gone - home: a member has died or left

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
  * Barriers of simulated nodes, from one seed: messages come in any order, some can't be sent
- * now, threads give up, nodes join, leave and die. At all times no more threads have gone than
+ * now, threads give up, nodes join, leave and die, members lose each other. At all times no more threads have gone than
  * as many as came allow; when all is quiet, nobody waits who could go.
  */
 #include <stdlib.h>
@@ -13,7 +13,8 @@
 #define MSGS	4096
 
 struct bnode {
-	bool in, knows;		/* has attached; its @bar are in use */
+	bool in;		/* has attached */
+	u64 cut;		/* from these nodes, not from the home */
 	u32 waits[BARS];
 	struct pd_tree t;
 	struct pd_bar bar[BARS];
@@ -86,7 +87,7 @@ static void flush(u16 node)
 			pd_tree_unsent(&b->t, bar, &say, false);
 			return;
 		}
-		if (!s.node[say.to].in && rnd(2)) {
+		if (b->cut >> say.to & 1 || (!s.node[say.to].in && rnd(2))) {
 			pd_tree_unsent(&b->t, bar, &say, true);
 			continue;
 		}
@@ -112,7 +113,7 @@ static void receive(const struct bmsg *m)
 	if (m->say.type == PD_T_TREE) {
 		if (pd_tree_msg(&b->t, &m->say.tree, m->say.len))
 			for (k = 0; k < BARS; k++)
-				pd_bar_again(&b->t, &b->bar[k]);
+				pd_bar_again(&b->t, &b->bar[k], false);
 	} else {
 		if (pd_bar_msg(&b->t, &b->bar[i], m->from, &m->say.bar, m->say.len, s.now, &go))
 			fail("a message that isn't understood");
@@ -177,6 +178,40 @@ static void leave(u16 node, bool dead)
 	flush(s.home);
 }
 
+/* Two members can't reach each other any more; what is on the way is lost. */
+static void cut(u16 node, u16 other)
+{
+	u16 end[2] = { node, other };
+	u32 i, k;
+
+	for (k = 0; k < s.msgs;) {
+		struct bmsg *m = &s.msg[k];
+
+		if ((m->from == node && m->to == other) || (m->from == other && m->to == node))
+			*m = s.msg[--s.msgs];
+		else
+			k++;
+	}
+	for (i = 0; i < 2; i++)
+		s.node[end[i]].cut |= 1ull << end[!i];
+	for (i = 0; i < 2; i++) {
+		struct bnode *b = &s.node[end[i]];
+
+		for (k = 0; k < BARS && b->in; k++)
+			pd_bar_again(&b->t, &b->bar[k], true);
+		flush(end[i]);
+	}
+}
+
+static void heal(u16 node)
+{
+	u32 i;
+
+	for (i = 0; i < s.n; i++)
+		s.node[i].cut &= ~(1ull << node);
+	s.node[node].cut = 0;
+}
+
 static void come(u16 node, u32 i)
 {
 	struct bnode *b = &s.node[node];
@@ -194,6 +229,7 @@ static void step(void)
 	u16 node = rnd(s.n);
 	struct bnode *b = &s.node[node];
 	u32 i = rnd(BARS), busy = b->waits[0] + b->waits[1], what = rnd(100);
+	u16 other = rnd(s.n);
 
 	if (what < 60 && s.msgs) {
 		deliver(rnd(s.msgs));
@@ -214,6 +250,11 @@ static void step(void)
 		leave(node, false);
 	} else if (s.faults && node != s.home && !rnd(20)) {
 		leave(node, true);
+	} else if (s.faults && node != s.home && other != s.home && other != node) {
+		if (rnd(2))
+			cut(node, other);
+		else
+			heal(node);
 	}
 }
 

@@ -15,12 +15,14 @@ static struct pd_bar b[NODES];
 static struct pd_go go[NODES];
 static u32 got[NODES];		/* messages */
 static u64 now;
+static u16 cut[2];		/* these two can't reach each other */
 
 static void fresh(void)
 {
 	u16 i;
 
 	memset(go, 0, sizeof(go));
+	cut[0] = cut[1] = NODES;
 	now = 1;
 	for (i = 0; i < NODES; i++) {
 		pd_tree_init(&t[i], i, 0);
@@ -40,12 +42,17 @@ static void run(void)
 		for (i = 0, more = false; i < NODES; i++) {
 			while (pd_tree_next(&t[i], now, &say)) {
 				more = true;
+				if ((i == cut[0] && say.to == cut[1]) ||
+				    (i == cut[1] && say.to == cut[0])) {
+					pd_tree_unsent(&t[i], &b[i], &say, true);
+					continue;
+				}
 				got[say.to]++;
 				if (say.type == PD_T_BARRIER)
 					CHECK(!pd_bar_msg(&t[say.to], &b[say.to], i, &say.bar, say.len,
 							  now, &go[say.to]));
 				else if (pd_tree_msg(&t[say.to], &say.tree, say.len))
-					pd_bar_again(&t[say.to], &b[say.to]);
+					pd_bar_again(&t[say.to], &b[say.to], false);
 			}
 		}
 	}
@@ -209,9 +216,32 @@ static void who_was_on_the_way_leaves(void)
 	CHECK_EQ(go[7].failed, 0);
 }
 
+/* 7 is below 3, which is below 1: the home tells 7 what 3 can't. */
+static void members_lose_each_other(void)
+{
+	struct pd_say lost;
+
+	fresh();
+	settle();
+	come(0, 2);
+	pd_bar_come(&t[7], &b[7], 2, now, &go[7]);
+	CHECK(pd_tree_next(&t[7], now, &lost));
+	CHECK_EQ(lost.to, 3);
+	cut[0] = 3;
+	cut[1] = 7;
+	run();
+	CHECK_EQ(gone(), 0);
+	pd_bar_again(&t[3], &b[3], true);
+	pd_bar_again(&t[7], &b[7], true);
+	run();
+	CHECK_EQ(gone(), 2);
+	CHECK_EQ(go[7].n, 1);
+	CHECK_EQ(go[7].failed, 0);
+}
+
 static void nonsense_is_refused(void)
 {
-	struct pd_say say = { .bar.h.pages = 1 };
+	struct pd_say say = { .bar.h.pages = 1 }, out;
 	u32 len = sizeof(say.bar) + sizeof(say.bar.word[0]);
 
 	fresh();
@@ -221,7 +251,8 @@ static void nonsense_is_refused(void)
 	CHECK_EQ(pd_bar_msg(&t[0], &b[0], 1, &say.bar, len, now, &go[0]), -EINVAL);
 	say.bar.word[0].node = cpu_to_le16(1);
 	say.bar.h.flags = PD_F_DOWN;
-	CHECK_EQ(pd_bar_msg(&t[0], &b[0], 1, &say.bar, len, now, &go[0]), -EINVAL);
+	CHECK_EQ(pd_bar_msg(&t[0], &b[0], 1, &say.bar, len, now, &go[0]), 0);	/* no member */
+	CHECK(!pd_tree_next(&t[0], now, &out));
 	say.bar.h.flags = 0;
 	say.bar.word[0].seq = cpu_to_le32(1);
 	say.bar.word[0].come = cpu_to_le32(1 << 20);	/* threads of one node */
@@ -234,7 +265,8 @@ static void nonsense_is_refused(void)
 static const struct tap_test tests[] = {
 	TEST(the_home_hears_of_its_children_only), TEST(a_word_waits_for_others_but_not_for_long),
 	TEST(exactly_so_many_go), TEST(who_gives_up_is_not_counted), TEST(a_death_is_told),
-	TEST(who_was_on_the_way_leaves), TEST(nonsense_is_refused),
+	TEST(who_was_on_the_way_leaves), TEST(members_lose_each_other),
+	TEST(nonsense_is_refused),
 };
 
 TAP_MAIN(tests)
