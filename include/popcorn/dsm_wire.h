@@ -39,8 +39,9 @@
  *               holder's node died)
  * @PD_T_UNLOCK: one-way, to the home
  * @PD_T_BARRIER: one-way, struct pd_bar_msg: for the home: so many threads of nodes have
- *               come; with PD_F_DOWN from it: so many may go. With PD_F_FAIL, and no words:
- *               a process of the sender's has ended that didn't leave
+ *               come; with PD_F_DOWN from it: so many may go (to it: couldn't be passed
+ *               on). With PD_F_FAIL, and no words: a process of the sender's has ended that
+ *               didn't leave
  * @PD_T_TREE:   one-way, struct pd_tree_msg: the way of BARRIER has changed
  */
 enum pd_type {
@@ -67,7 +68,7 @@ enum pd_type {
 #define PD_F_HOLDS	0x02	/* ASK: a copy is there, only the right is missing */
 #define PD_F_IDLE	0x04	/* ASK: only if nobody else uses the page; ahead of need */
 #define PD_F_FAIL	0x08	/* DONE */
-#define PD_F_DOWN	0x10	/* BARRIER: from the home */
+#define PD_F_DOWN	0x10	/* BARRIER: the home's words */
 
 /**
  * struct pd_msg - header of all messages about pages
