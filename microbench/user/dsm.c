@@ -52,7 +52,7 @@ static struct {
 	bool sigbus;
 	bool block;
 	bool json;
-} opt = { .nodes = 2, .rounds = 5, .wire = -1, .self = -1 };
+} opt = { .nodes = 2, .rounds = 1, .wire = -1, .self = -1 };
 
 /* What a round's processes tell their parent. */
 static struct results {
@@ -615,7 +615,7 @@ static const char usage[] =
 "                         seq_write, seq_upgrade, random, false_sharing, lock or barrier\n"
 "  -f, --fault thread|sigbus  who serves faults (default thread)\n"
 "  -p, --poll busy|block  look for messages, or sleep (default busy)\n"
-"  -R, --rounds N         1 to 100 (default 5)\n"
+"  -R, --rounds N         1 to 100 (default 1: an answer in seconds)\n"
 "  -k, --kernel N         kernel mode: N nodes of popcorn.ko, here; no floors\n"
 "  -s, --self ID          with -k: only node ID, the others run elsewhere\n"
 "  -P, --pause US         sleep before each timed access, so that nothing is left of the last\n"
