@@ -20,6 +20,7 @@ help:
 	@echo 'make deps          install the Debian packages that building and testing need'
 	@echo 'make modules       kernel modules for KERNEL=6.1|6.12 ARCH=amd64|arm64'
 	@echo 'make modules-all   kernel modules for all four'
+	@echo 'make compiler      popcorn-cc and the C library that it links'
 	@echo 'make sparse        the same with sparse'
 	@echo 'make check         every test; check-quick: those without virtual machines'
 	@echo 'make soak          the long form of the tests of shared memory: hours'
@@ -102,7 +103,7 @@ demo: deps
 	@cluster/demo --arch $(ARCH) --kernel $(KERNEL)
 
 clean:
-	rm -rf build/bin* build/lib build/obj build/mod build/guest build/cluster
+	rm -rf build/bin* build/lib build/obj build/mod build/guest build/cluster build/compiler
 distclean:
 	rm -rf build
 

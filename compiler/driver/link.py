@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: GPL-2.0-only OR MIT
+"""
+The link: 1. resolve symbols, all bitcode into one module; 2. the passes on it; 3. per ISA its code;
+4. a first link per ISA tells what takes part, one layout for all is made of that, and the second link follows it.
+"""
+
+import hashlib
+import os
+import shutil
+
+from . import carrier, check, layout
+from .elf import Elf, members
+from .isa import HOST, ISAS
+from .tools import Failure, warn
+
+EMPTY_LIBS = {"c", "m", "pthread", "rt", "dl", "util", "crypt", "resolv", "xnet", "gcc", "gcc_s", "gcc_eh", "atomic"}
+LINKER_MADE = {"_end", "end", "_etext", "etext", "_edata", "edata", "__bss_start", "__ehdr_start", "_GLOBAL_OFFSET_TABLE_",
+               "_DYNAMIC", "__popcorn_program", "__popcorn_text", "__popcorn_text_end", "__popcorn_data",
+               "__popcorn_data_end", "__dso_handle"}
+LIBRARIES = ("libc.a", "libpopcorn.a", "libbuiltins.a")
+NEVER_CAPTURED = "libbuiltins.a"
+
+
+def find(o, name, sysroot):
+    for d in o.libdirs:
+        path = f"{d}/lib{name}.a" if name[:1] != ":" else f"{d}/{name[1:]}"
+        if os.path.exists(path):
+            return path
+    if name in EMPTY_LIBS or os.path.exists(f"{sysroot}/lib/{HOST}/lib{name}.a"):
+        return None
+    where = ", ".join(o.libdirs) or "no -L says where"
+    raise Failure(f"-l{name}: no lib{name}.a ({where}); the system's libraries are for one ISA only, so build it with popcorn-cc")
+
+
+def system_files(o, sysroot, isa):
+    """What every program is linked with: (in front of the program, behind it)."""
+    lib = f"{sysroot}/lib/{isa}"
+    front = [f"{lib}/crt1.o"] if o.start_files else []
+    behind = [f"{lib}/{n}" for n in LIBRARIES if os.path.exists(f"{lib}/{n}")] if o.default_libs else []
+    return front, ["--start-group", *behind, "--end-group"] if behind else []
+
+
+def library_symbols(o, sysroot):
+    """Names that the system's libraries define, from the archives' own tables."""
+    names = set()
+    for path in (f for part in system_files(o, sysroot, "riscv64") for f in part if not f.startswith("-")):
+        with open(path, "rb") as f:
+            blob = f.read()
+        if path.endswith(".a"):
+            size = int(blob[56:66].split()[0]) if blob[8:10] == b"/ " else 0
+            count = int.from_bytes(blob[68:72], "big")
+            names.update(blob[72 + 4 * count:68 + size].rstrip(b"\0").split(b"\0"))
+        else:
+            names.update(s.name.encode() for s in Elf(blob).symbols() if s.section and s.bind)
+    return {n.decode("utf-8", "surrogateescape") for n in names}
+
+
+class Link:
+    def __init__(self, tools, o, sysroot, passes):
+        self.tools, self.o, self.sysroot, self.passes = tools, o, sysroot, passes
+        self.inputs = carrier.Inputs(tools, o.targets)
+
+    def file(self, name):
+        return f"{self.tools.dir}/{name}"
+
+    def run(self):
+        self.resolve()
+        self.middle()
+        self.tools.each(self.code, self.o.targets)
+        self.place()
+
+    # 1
+
+    def resolve(self):
+        o = self.o
+        front, behind = system_files(o, self.sysroot, "riscv64")
+        for f in front:
+            if not os.path.exists(f):
+                raise Failure(f"{f} is missing: `make compiler` builds the C library")
+        extra = [f"--undefined={u}" for u in o.undefined] + [f"--wrap={w}" for w in o.wraps] + [
+            f"--defsym={d}" for d in o.defsyms]
+        cmd = ["ld.lld-19", "-m", ISAS["riscv64"].emulation, "--fat-lto-objects", "--lto-O0", "--plugin-opt=emit-llvm",
+               "-e", o.entry or "_start", *extra, *front, *self.inputs.resolve, *behind, "-o", self.file("all.bc")]
+        self.tools.must(cmd)
+        if not self.tools.dry:
+            if not os.path.exists(self.file("all.bc")):
+                raise Failure("no input has code of the program's own")
+            self.undefined(library_symbols(o, self.sysroot))
+
+    def undefined(self, library):
+        """Say what is missing now, and not after three links."""
+        names = list(carrier.symbols(self.tools, self.file("all.bc")))
+        native = {s.name for f in self.inputs.native["riscv64"] if not f.startswith("-") for s in self.native_symbols(f)}
+        known = {n for n, k in names if k not in carrier.UNDEFINED} | library | native | LINKER_MADE
+        known |= {d.partition("=")[0] for d in self.o.defsyms}
+        lacking = [n for n, k in names if k == "U" and n not in known and not n.startswith(
+            ("__start_", "__stop_", "llvm.")) and not n.startswith(("__init_array_", "__fini_array_", "__preinit_array_"))]
+        if self.o.start_files and "main" not in known:
+            lacking.append("main")
+        if not lacking:
+            return
+        lines = [f"undefined symbol: {n}{self.users(n)}" for n in lacking[:20]]
+        if len(lacking) > 20:
+            lines.append(f"and {len(lacking) - 20} more")
+        lines += [f"not used: {f}" for f in self.inputs.left_out]
+        raise Failure("\n".join(lines))
+
+    def users(self, name):
+        files = [f for f in self.inputs.resolve if not f.startswith("-")]
+        users = [f for f in files if any(n == name and k in "U" for n, k in carrier.symbols(self.tools, f))]
+        users = [self.names.get(f, f) for f in users]
+        return f", used by {', '.join(users[:3])}" if users else ""
+
+    def native_symbols(self, path):
+        with open(path, "rb") as f:
+            blob = f.read()
+        bodies = [b for _, b in members(blob)] if blob[:8] == b"!<arch>\n" else [blob]
+        return [s for b in bodies for s in Elf(b).symbols() if s.section and s.bind]
+
+    # 2
+
+    def middle(self):
+        level = self.o.level or max(self.inputs.levels, key="0szg123".find, default="2")
+        self.level = level
+        self.tools.must(self.passes.middle(self.file("all.bc"), self.file("mid.bc"), level, self.o.points))
+
+    # 3
+
+    def code(self, isa):
+        for cmd in self.passes.code(isa, self.file("mid.bc"), self.file(f"{isa}.bc"), self.file(f"{isa}.o"), self.level):
+            self.tools.must(cmd)
+
+    # 4
+
+    def command(self, isa, *extra):
+        front, behind = system_files(self.o, self.sysroot, isa)
+        return ["ld.lld-19", "-m", ISAS[isa].emulation, "-static", "--gc-sections", "-z", "norelro", "-z", "nognustack",
+                "-z", f"max-page-size={layout.isa.SEGMENT}", "--no-relax" if isa == "riscv64" else "--build-id=none",
+                "--build-id=none", "-e", self.o.entry or "_start",
+                *(f"--undefined={u}" for u in self.o.undefined), *(f"--defsym={d}" for d in self.o.defsyms),
+                *extra, *front, self.file(f"{isa}.o"), *self.inputs.native[isa], *behind]
+
+    def learn(self, isa, symbols=()):
+        """The first link: which sections take part."""
+        out, text = self.file(f"{isa}.first"), self.file(f"{isa}.map")
+        done = self.tools.run(self.command(isa, "-S", "-Map", text, "-o", out, *(f"--undefined={s}" for s in symbols)),
+                              stderr=-1)
+        if self.tools.dry:
+            return []
+        if done is None:
+            self.tools.must(self.command(isa, "-S", "-o", out))
+        with open(text, encoding="utf-8", errors="surrogateescape") as t, open(out, "rb") as b:
+            return layout.live_sections(t.read(), b.read())
+
+    def place(self):
+        o = self.o
+        asked = {i: set() for i in o.targets}
+        live = dict(zip(o.targets, self.tools.each(self.learn, o.targets)))
+        while not self.tools.dry:
+            more = layout.missing(live, lambda f: NEVER_CAPTURED not in f)
+            more = {i: set(m) - asked[i] for i, m in more.items()}
+            again = [i for i in o.targets if more[i]]
+            if not again:
+                break
+            for i in again:
+                asked[i] |= more[i]
+            live.update(zip(again, self.tools.each(lambda i: self.learn(i, sorted(asked[i])), again)))
+        if not self.tools.dry:
+            plan = layout.Layout(live)
+            with open(self.file("mid.bc"), "rb") as f:
+                identity = hashlib.sha256(f.read())
+            identity.update(repr(plan.slots).encode())
+
+        def final(isa):
+            if not self.tools.dry:
+                with open(self.file(f"{isa}.ld"), "w", encoding="utf-8", errors="surrogateescape") as f:
+                    f.write(plan.script(isa, identity.digest()))
+            extra = [f"--undefined={s}" for s in sorted(asked[isa])]
+            extra += ["-s"] if o.strip else []
+            extra += ["-Map", f"{o.map}_{isa}"] if o.map else []
+            self.tools.must(self.command(isa, "-T", self.file(f"{isa}.ld"), *extra, "-o", self.file(f"{isa}.out")))
+
+        self.tools.each(final, o.targets)
+        output = o.output or "a.out"
+        if self.tools.dry:
+            return
+        results = {i: self.file(f"{i}.out") for i in o.targets}
+        wrong = check.differences({i: check.Program(f) for i, f in results.items()})
+        if wrong:
+            raise Failure(f"the ISAs' binaries differ: {wrong[0]}\nThis is a mistake in the compiler.")
+        for i in o.targets:
+            self.put(results[i], f"{output}_{i}")
+        self.put(results[HOST if HOST in o.targets else o.targets[0]], output)
+
+    @staticmethod
+    def put(source, output):
+        """A new file, since the old one may be running."""
+        try:
+            if os.path.exists(output) and not os.path.isfile(output):      # /dev/null of a configure script
+                return
+            part = f"{output}.{os.getpid()}"
+            shutil.copyfile(source, part)
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(part, 0o777 & ~mask)
+            os.rename(part, output)
+        except OSError as e:
+            raise Failure(f"{output}: {e.strerror}") from None

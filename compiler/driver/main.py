@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: GPL-2.0-only OR MIT
+"""popcorn-cc: one C program, one binary per ISA, everything at the same address in all of them."""
+
+import os
+import shutil
+import signal
+import sys
+
+from . import carrier
+from .isa import CANONICAL, FIXED, HOST, ISAS, LANGUAGE
+from .link import Link
+from .options import FOREIGN_SOURCES, LANGUAGES, parse
+from .passes import Passes
+from .tools import NAME, Failure, Tools
+
+HERE = os.path.dirname(os.path.realpath(__file__))
+TREE = os.path.dirname(os.path.dirname(HERE))
+INSTALLED = not os.path.exists(TREE + "/compiler/popcorn-cc")
+# In the tree what is built is under build/; installed it lies beside this directory.
+HOME = os.path.dirname(HERE) if INSTALLED else TREE + "/build/compiler"
+CLANG = "clang-19"
+
+
+def version():
+    try:
+        with open(HOME + "/version" if INSTALLED else TREE + "/include/popcorn/version.h", encoding="ascii") as f:
+            return next(line.split('"')[1] for line in f if 'POPCORN_VERSION "' in line)
+    except (OSError, StopIteration):
+        return "?"
+
+
+def tell(o, sysroot):
+    """-print-*, -dump*, --version and --help, as configure scripts ask for them."""
+    word, _, value = o.print.partition("=")
+    lib = f"{sysroot}/lib/{HOST}"
+    if word == "--version":
+        out = f"popcorn-cc {version()} (clang version 19.1.7)\nTargets: {' '.join(ISAS)}"
+    elif word == "--help":
+        out = (f"usage: {NAME} [options] file...\n"
+               "Compiles a C program for x86-64, aarch64 and riscv64 at once, with one memory layout:\n"
+               "-o prog makes prog_x86-64, prog_aarch64, prog_riscv64 and prog, which is the host's.\n"
+               "Options are gcc's and clang's, and --targets=ISA,..., -fpopcorn-points=function|loops|manual.\n"
+               "See popcorn-cc(1).")
+    elif word in ("-dumpversion", "-dumpfullversion"):
+        out = "19.1.7"
+    elif word in ("-dumpmachine", "-print-target-triple", "-print-effective-triple"):
+        out = "popcorn-unknown-linux-musl"
+    elif word == "-print-search-dirs":
+        out = f"install: {HOME}\nprograms: =/usr/bin\nlibraries: ={lib}"
+    elif word == "-print-prog-name":
+        out = shutil.which(value) or value
+    elif word == "-print-file-name":
+        out = f"{lib}/{value}" if os.path.exists(f"{lib}/{value}") else value
+    elif word == "-print-libgcc-file-name":
+        out = f"{lib}/libbuiltins.a"
+    elif word == "-print-sysroot":
+        out = sysroot
+    elif word == "-print-multi-os-directory":
+        out = "."
+    elif word == "-print-multi-lib":
+        out = ".;"
+    elif word == "-print-targets":
+        out = "\n".join(ISAS)
+    elif word in ("-print-multi-directory", "-print-multiarch", "-print-sysroot-headers-suffix"):
+        out = "." if word == "-print-multi-directory" else ""
+    else:
+        raise Failure(f"{o.print}: unknown")
+    print(out)
+
+
+class Compiler:
+    def __init__(self, o):
+        self.o = o
+        self.sysroot = o.sysroot or os.environ.get("POPCORN_SYSROOT") or HOME + "/sysroot"
+        keep = None
+        if o.save:
+            keep = (o.output or "a.out") + ".popcorn"
+        self.tools = Tools(o.verbose, o.dry, keep)
+        self.names = {}         # of temporary files: the source that they come from
+
+    def language(self, path, said):
+        if said:
+            return said
+        if path == "-":
+            raise Failure("-: -x says what standard input is, unless with -E")
+        suffix = os.path.splitext(path)[1]
+        if suffix in FOREIGN_SOURCES:
+            raise Failure(f"{path}: C and assembly only")
+        language = LANGUAGES.get(suffix)
+        if language == "assembler":
+            try:
+                with open(path, "rb") as f:
+                    language = "ir" if f.read(12) == b"; ModuleID =" else language
+            except OSError:
+                pass
+        return language
+
+    def front(self, language, *words):
+        """The front end's command for one source."""
+        o = self.o
+        level = o.level or "0"
+        optimise = ["-O0", "-Xclang", "-disable-O0-optnone"] if level == "0" else [
+            "-O" + level, "-Xclang", "-disable-llvm-passes"]
+        return [CLANG, *CANONICAL, *optimise, *LANGUAGE, "-nostdlibinc", "-Qunused-arguments", *(["-g"] if o.debug else []),
+                *o.front, *FIXED, "-isystem", self.sysroot + "/include", "-x", language, *words]
+
+    def deps_words(self, output):
+        """The object is named in the dependencies, not the temporary file that the front end writes."""
+        if not self.o.deps:
+            return []
+        words = [] if self.o.deps_target else ["-MT", output]
+        if "-MF" not in self.o.front:
+            words += ["-MF", os.path.splitext(output)[0] + ".d"]
+        return words
+
+    def bitcode(self, path, language, bc, output):
+        self.tools.must(self.front(language, *self.deps_words(output), "-emit-llvm", "-c", path, "-o", bc))
+
+    def assemble(self, path, language, work):
+        """One native object per ISA: [(section, file)]."""
+        payload, failed = [], []
+        defines = [w for w in self.o.front if not w.startswith(("-M", "-O"))] if language != "assembler" else []
+        for name, isa in ISAS.items():
+            out = f"{work}.{name}.o"
+            cmd = [CLANG, "--target=" + isa.triple, *isa.flags, "-nostdlibinc", "-Qunused-arguments", "-D__popcorn__=1",
+                   *defines, *(["-g"] if self.o.debug else []), "-isystem", self.sysroot + "/include", "-x", language,
+                   "-c", path, "-o", out]
+            done = self.tools.run(cmd, stderr=-1 if name not in self.o.targets else None)
+            if done is not None:
+                payload.append((".popcorn." + name, out))
+            elif name in self.o.targets:
+                failed.append(name)
+        if failed:
+            raise Failure(f"{path}: can't be assembled for {', '.join(failed)}: it must have code for each ISA, "
+                          "behind #if defined(__x86_64__), __aarch64__ and __riscv in a .S file")
+        return payload
+
+    def object(self, path, language, output, number=0):
+        work = f"{self.tools.dir}/unit{number}"
+        if language.startswith("assembler"):
+            payload = self.assemble(path, language, work)
+        else:
+            self.bitcode(path, language, work + ".bc", output)
+            payload = [(".llvm.lto", work + ".bc")]
+        carrier.write(self.tools, payload, self.o.level or "0", output, work)
+
+    def sources(self):
+        return [(p, self.language(p, said)) for kind, p, said in (i for i in self.o.inputs if i[0] == "file")]
+
+    def each_output(self, suffix):
+        """(source, language, output) for the modes that make one file per source."""
+        found = [(p, lang) for p, lang in self.sources() if lang]
+        if not found:
+            raise Failure("no input files")
+        if self.o.output and len(found) > 1:
+            raise Failure(f"-o {self.o.output} with several source files and -{self.o.mode}")
+        return [(p, lang, self.o.output or self.o.default_output(p, suffix)) for p, lang in found]
+
+    def mode_c(self):
+        self.tools.each(lambda x: self.object(*x[1], number=x[0]), enumerate(self.each_output(".o")))
+
+    def mode_E(self):
+        for kind, path, said in self.o.inputs:
+            if kind == "file":
+                language = said or ("c" if path == "-" else self.language(path, said)) or "c"
+                out = ["-o", self.o.output] if self.o.output else []
+                deps = [] if self.o.deps_target or not self.o.deps else ["-MT", self.o.default_output(path, ".o")]
+                self.tools.must(self.front(language, "-E", *deps, path, *out))
+
+    def mode_syntax(self):
+        for path, language, _ in self.each_output(""):
+            self.tools.must(self.front(language, "-fsyntax-only", path))
+
+    def passes(self):
+        return Passes(os.environ.get("POPCORN_PLUGIN") or HOME + "/popcorn.so", self.sysroot + "/never", self.o.debug)
+
+    def mode_S(self):
+        """What the object carries, as text; for one target, its assembly after all passes."""
+        one = len(self.o.targets) == 1 and not self.o.emit_llvm
+        for path, language, output in self.each_output(".s"):
+            if not one:
+                self.tools.must(self.front(language, *self.deps_words(output), "-emit-llvm", "-S", path, "-o", output))
+                continue
+            bc, level, passes = self.tools.dir + "/unit.bc", self.o.level or "0", self.passes()
+            self.bitcode(path, language, bc, output)
+            self.tools.must(passes.middle(bc, bc, level, self.o.points))
+            retarget, (*code, _) = list(passes.code(self.o.targets[0], bc, bc, output, level)), (0,)
+            self.tools.must(retarget[0])
+            self.tools.must(["-S" if w == "-c" else w for w in retarget[1]])
+
+    def link(self):
+        link = Link(self.tools, self.o, self.sysroot, self.passes())
+        link.names = self.names
+        work = []
+        for n, (kind, value, *said) in enumerate(self.o.inputs):
+            if kind == "file":
+                language = self.language(value, *said)
+                if language and not language.startswith("assembler"):
+                    work.append((n, value, language))
+        made = {n: f"{self.tools.dir}/unit{n}.bc" for n, _, _ in work}
+        self.names.update((made[n], value) for n, value, _ in work)
+        self.tools.each(lambda w: self.bitcode(w[1], w[2], made[w[0]], self.o.output or self.o.default_output(w[1], ".o")), work)
+        for n, (kind, value, *said) in enumerate(self.o.inputs):
+            if kind == "flag":
+                link.inputs.flag(value)
+            elif kind == "lib":
+                from .link import find
+                path = find(self.o, value, self.sysroot)
+                if path:
+                    link.inputs.add(path)
+            elif n in made:
+                link.inputs.bitcode(made[n], self.o.level or "0")
+            else:
+                language = self.language(value, *said)
+                if language:
+                    obj = f"{self.tools.dir}/unit{n}.o"
+                    self.object(value, language, obj, n)
+                    value = obj
+                if not self.tools.dry:
+                    link.inputs.add(value)
+        return link
+
+    def mode_link(self):
+        if not self.o.inputs:
+            raise Failure("no input files")
+        self.link().run()
+
+    def run(self):
+        if self.o.print:
+            return tell(self.o, self.sysroot)
+        if self.o.verbose and not self.o.inputs:
+            print(f"popcorn-cc {version()} (clang version 19.1.7)\nTarget: popcorn-unknown-linux-musl", file=sys.stderr)
+            return None
+        try:
+            return getattr(self, "mode_" + self.o.mode)()
+        finally:
+            self.tools.close()
+
+
+def main(words):
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        Compiler(parse(words)).run()
+    except Failure as e:
+        for line in str(e).splitlines():
+            print(f"{NAME}: error: {line}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
