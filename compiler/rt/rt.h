@@ -43,16 +43,30 @@ void *__popcorn_run(void *(*fn)(void *arg), void *arg);
 /**
  * __popcorn_thread_gone - the calling thread is about to end
  *
- * With the libc's list of threads locked and all signals blocked. After it the thread reaches no point, and its shadow
- * stack is gone: to be called by code that isn't instrumented.
+ * With all signals blocked. After it the thread reaches no point and its shadow stack is gone: to be called
+ * by code that isn't instrumented.
  */
 void __popcorn_thread_gone(void);
 
 /** __popcorn_thread_free - undoes __popcorn_thread_new() for a thread that was never started */
 void __popcorn_thread_free(struct popcorn_thread *t);
 
-/** __popcorn_forked - in the child of fork(): the calling thread is the only one now */
-void __popcorn_forked(void);
+/**
+ * __popcorn_fork - round fork(), with all signals blocked
+ * @when: -1 before it, 0 after it in the parent (also if it failed), 1 in the child, of which the calling
+ *        thread is the only one
+ */
+void __popcorn_fork(int when);
+
+/**
+ * __popcorn_monotonic - nanoseconds to add to the kernel's CLOCK_MONOTONIC
+ *
+ * So that it never goes back for a program that was restored in a machine that started later.
+ */
+extern int64_t __popcorn_monotonic;
+
+/** __popcorn_exit - right before the process ends of its own accord (exit_group) */
+void __popcorn_exit(void);
 
 /**
  * __popcorn_pin, __popcorn_unpin - the frames from here inwards can't move (signal handlers, foreign code)
@@ -74,8 +88,8 @@ static inline void __popcorn_unpin(const char *old)
 }
 
 /*
- * Mappings. As the system calls of these names, in the common memory: without MAP_FIXED the runtime chooses an
- * address that is free on every ISA, aligned to 64 KiB. A hint that is free in the common area is honoured.
+ * Mappings. As the system calls of these names, in the common memory: without MAP_FIXED the runtime chooses
+ * an address that is free on every ISA, aligned to 64 KiB. A hint that is free there is honoured.
  */
 long __popcorn_mmap(void *addr, uint64_t len, int prot, int flags, int fd, int64_t off);
 long __popcorn_munmap(void *addr, uint64_t len);
@@ -86,18 +100,38 @@ long __popcorn_mremap(void *addr, uint64_t old, uint64_t len, int flags, void *t
 long __popcorn_brk(void *end);
 
 /*
- * What the libc (per ISA) gives the runtime.
+ * What the libc gives the runtime, for each ISA; none is instrumented. All but the first may be missing.
  */
 
-/** __popcorn_tp_of - the thread pointer of this ISA for a TLS image that starts at @tls */
+/**
+ * __popcorn_tp_of - the thread pointer of this ISA for a TLS image that starts at @tls
+ *
+ * Called without TLS, also for threads that ran on another ISA: what this ISA wants to find at its thread pointer
+ * is to be there afterwards.
+ */
 void *__popcorn_tp_of(char *tls);
 
 /**
- * __popcorn_libc_restored - called in each restored thread before it goes on, without points
- * @t: the thread itself: kernel's tid in t->tid
+ * __popcorn_libc_restored - in each restored thread before it goes on, all signals blocked
+ * @t: the thread itself; t->tid is the kernel's
  *
  * For what the kernel keeps for a thread: robust list, address to clear at exit, virtual to real tid.
  */
 void __popcorn_libc_restored(struct popcorn_thread *t);
+
+/**
+ * __popcorn_libc_interrupt - in the handler of signal 35, which has just set the thread's flag
+ * @context: the handler's ucontext_t
+ *
+ * For a thread on its way into a system call that blocks: it must not enter it before its next point.
+ */
+void __popcorn_libc_interrupt(void *context);
+
+/*
+ * What the link gives: the writable data that are common to all ISAs, and a hash of what was linked (bitcode
+ * and layout), the same in the binaries of all ISAs and in no other program's.
+ */
+extern char __popcorn_data_start[], __popcorn_data_end[];
+extern const unsigned char __popcorn_id[32];
 
 #endif

@@ -32,28 +32,33 @@ struct popcorn_thread {
 	uint64_t jump_value;	/* POPCORN_LONGJMP: what setjmp() returns */
 	uint64_t spare;
 
-	/* Offset 64. Saved records: they grow down, so that the outermost, saved last, has the lowest address. */
+	/* The buffer of records, offset 64. They grow down: the outermost, saved last, is the lowest. */
 	char *rec;		/* on capture the record saved last, on resume the one that is next */
 	char *rec_low;		/* lowest address that rec may have in this piece of the buffer */
-	struct popcorn_piece *piece;	/* the piece of the buffer that rec is in */
-	char *rec_save;		/* rec of the complete state, from capture until all have resumed */
-	struct popcorn_piece *piece_save;
+	char *rec_top;		/* end of this piece */
+	struct popcorn_piece *piece;
 
 	char *ss_map;		/* the shadow stack with its guard page */
 	uint64_t ss_bytes;
-	char *tls;		/* start of this thread's TLS image, of the same address on all ISAs */
+	char *tls;		/* start of this thread's TLS image */
 	void *libc;		/* the libc's own description of the thread */
 	struct popcorn_thread *next;	/* all threads of the process, under the runtime's lock */
-	struct popcorn_thread *prev;
-	uint64_t sigmask;	/* of a stopped thread: bit n - 1 for signal n */
-	uint32_t state;		/* the runtime's: runs, stopped, ... */
-	int32_t tid;		/* the kernel's, of the process that runs now */
-	int32_t move_nid;	/* the node that migrate() or the flag asks for */
-	int32_t move_result;	/* what migrate() returns after it */
+	uint64_t sigmask;	/* of a captured thread: bit n - 1 for signal n */
 	uint64_t due;		/* points to go until the next move of its own accord (POPCORN_EVERY) */
-	void (*move_fn)(void *arg);	/* migrate()'s callback: called where the thread has arrived */
-	void *move_arg;
-	char *stack_map;	/* native stack if the runtime made it: private to this ISA */
+	uint32_t state;		/* enum popcorn_thread_state */
+	uint32_t action;	/* why it was captured: enum popcorn_action */
+	int32_t tid;		/* the kernel's, of the process that runs now */
+	int32_t nid;		/* node that it runs on */
+	int32_t to_nid;		/* node that it is asked to go to, or -1 */
+	int32_t moved;		/* how the last move ended: 0 or -errno */
+	void (*arrived)(void *arg);	/* migrate()'s callback: called where the thread has arrived */
+	void *arrived_arg;
+	struct {		/* of a stopped thread: its stack for signals, as in sigaltstack() */
+		uint64_t sp;
+		int32_t flags, pad;
+		uint64_t bytes;
+	} alt;
+	char *stack_map;	/* native stack, if the runtime made it: private to this ISA */
 	uint64_t stack_bytes;
 };
 
@@ -74,9 +79,10 @@ POPCORN_OFFSET(rec, 64);
 extern _Thread_local struct popcorn_thread __popcorn_self __attribute__((tls_model("local-exec")));
 
 /*
- * What a frame leaves when it is captured. resume() is the resume function of the frame's function: RET (*)(char
- * *record), RET being what the function returns. It loads the live values, calls the next record's resume()
- * in place of the call at which the frame stood, and goes on behind that call.
+ * What a frame leaves when it is captured. resume() belongs to the frame's function, is of type
+ * RET (*)(char *record), RET being what the function returns, and lies at one address on all ISAs. It loads
+ * the live values, calls the next record's resume() in place of the call at which the frame stood, and goes
+ * on behind that call.
  */
 struct popcorn_record {
 	void *resume;		/* written by the frame */

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: GPL-2.0-only OR MIT
+# The runtime in every program that popcorn-cc links: compiled for each ISA as it is, without instrumentation.
+
+RT_ISAS := x86-64 aarch64 riscv64
+RT_CC := clang-19
+RT_TARGET_x86-64 := --target=x86_64-unknown-linux-musl
+RT_TARGET_aarch64 := --target=aarch64-unknown-linux-musl -mno-outline-atomics
+RT_TARGET_riscv64 := --target=riscv64-unknown-linux-musl -march=rv64gc -mno-relax
+RT_CFLAGS := -std=gnu11 -O2 -g -ffreestanding -fno-pic -fno-stack-protector -ffunction-sections -fdata-sections \
+	-fno-asynchronous-unwind-tables -fno-strict-aliasing -Wall -Wextra -Werror \
+	-nostdlibinc
+RT_SRC := $(sort $(wildcard compiler/rt/*.c compiler/rt/*.S))
+RT_HDR := $(wildcard compiler/rt/*.h)
+
+define rt-isa
+build/obj/rt/$(1)/%.o: compiler/rt/% $(RT_HDR) compiler/rt/build.mk
+	@mkdir -p $$(@D)
+	$(RT_CC) $(RT_TARGET_$(1)) $(RT_CFLAGS) -c -o $$@ $$<
+build/compiler/rt/$(1)/libpopcorn-rt.a: $(RT_SRC:compiler/rt/%=build/obj/rt/$(1)/%.o)
+	@mkdir -p $$(@D)
+	rm -f $$@
+	llvm-ar-19 qcsD $$@ $$^
+endef
+$(foreach i,$(RT_ISAS),$(eval $(call rt-isa,$(i))))
+
+.PHONY: compiler-rt
+compiler-rt: $(RT_ISAS:%=build/compiler/rt/%/libpopcorn-rt.a)
