@@ -2,25 +2,35 @@
 """
 Objects: an ELF file of the host that carries what the link works on.
 
-Its symbols are the bitcode's, so that nm, ar, ranlib, libtool and configure scripts see what they
+Its symbols are those of what it carries, so that nm, ar, ranlib, libtool and configure scripts see what they
 expect; it has no code. Sections:
-  .llvm.lto         the bitcode, where LLVM's tools look for it
+  .popcorn.bitcode  a C file's bitcode
   .popcorn.<isa>    instead, of an assembly file: the native object of each ISA
-  .popcorn.object   a record for each of the above, so that what `ld -r` lays end to end can be told apart
+  .popcorn.object   a record for each file, so that what `ld -r` lays end to end can be told apart
 """
 
+import os
 import struct
 
 from .elf import Elf, members
 from .isa import HOST, ISAS
 from .tools import Failure
 
-# Magic, kind, optimisation level and 6 bytes kept 0; the size of the bitcode, or of each ISA's object, 0 for none.
-RECORD = struct.Struct("<4scc2x3Q")
+# Magic, optimisation level, 3 bytes kept 0; the size of the bitcode and of each ISA's object, 0 for none.
+RECORD = struct.Struct("<4sc3x4Q")
 MAGIC = b"pop1"
-BITCODE, NATIVE = b"b", b"n"
+SECTIONS = [".popcorn.bitcode", *(".popcorn." + i for i in ISAS)]
+BITCODE = SECTIONS[0]
+ALIGN = 4
 
 UNDEFINED, WEAK = "Uwv", "wvWV"
+
+
+class Part:
+    """What one source file was made into. level: the optimisation that it was asked for; files: path by section."""
+
+    def __init__(self, level, files):
+        self.level, self.files = level, files
 
 
 def symbols(tools, path):
@@ -31,126 +41,97 @@ def symbols(tools, path):
             yield tuple(line.split()[:2])
 
 
-def assembly(names, payload, record):
-    """The text that makes the carrier. payload: file by section."""
+def assembly(names, parts):
+    """The text that makes the carrier. names: letter by symbol."""
     lines = [".text"]
-    for name, letter in names:
+    for name, letter in names.items():
         q = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
         bind = ".weak" if letter in WEAK else ".globl"
         if letter in UNDEFINED:
             lines += [f".reloc 0, BFD_RELOC_NONE, {q}"] + ([f".weak {q}"] if letter in WEAK else [])
         elif letter == "C":
             lines += [f".comm {q}, 8, 8"]
-        elif letter in "TWti":
+        elif letter in "TWi":
             lines += [f"{bind} {q}", f".type {q}, @function", f"{q}:"]
         else:
             lines += [".data", f"{bind} {q}", f".type {q}, @object", f"{q}:", ".text"]
-    for section, path in payload:
-        kind = "@llvm_lto" if section == ".llvm.lto" else "@progbits"
-        lines += [f'.section {section},"e",{kind}', ".p2align 2", f'.incbin "{path}"']
-    lines += ['.section .popcorn.object,"e",@progbits', ".byte " + ",".join(map(str, record)),
-              '.section .note.GNU-stack,"",@progbits', ""]
-    return "\n".join(lines)
+    for p in parts:
+        for section, path in p.files.items():
+            lines += [f'.section {section},"e",@progbits', f".p2align {ALIGN.bit_length() - 1}", f'.incbin "{path}"']
+        record = RECORD.pack(MAGIC, p.level.encode(), *(
+            os.path.getsize(p.files[s]) if s in p.files else 0 for s in SECTIONS))
+        lines += ['.section .popcorn.object,"e",@progbits', ".byte " + ",".join(map(str, record))]
+    return "\n".join([*lines, '.section .note.GNU-stack,"",@progbits', ""])
 
 
-def write(tools, payload, level, output, work):
-    """
-    Make the object `output`. payload: [(section, file)], either the bitcode or the ISAs' objects;
-    level: the optimisation it was asked for, which the link goes by; work: prefix of files made on the way.
-    """
-    if tools.dry:
-        names, sizes = [], [0, 0, 0]
-    else:
-        names = list(dict.fromkeys(symbols(tools, payload[0][1])))
-        sizes = {section: len(open(path, "rb").read()) for section, path in payload}
-    if payload[0][0] == ".llvm.lto":
-        kind, sizes = BITCODE, [sizes[".llvm.lto"] if sizes != [0, 0, 0] else 0, 0, 0]
-    else:
-        kind, sizes = NATIVE, [sizes.get(".popcorn." + i, 0) if isinstance(sizes, dict) else 0 for i in ISAS]
+def write(tools, parts, output, work):
+    """Make the object `output`; work: prefix of files made on the way."""
+    names = {}
+    for p in parts:
+        for name, letter in symbols(tools, next(iter(p.files.values()))):
+            if names.get(name, "U") in UNDEFINED:
+                names[name] = letter
     source = work + ".s"
     if not tools.dry:
         with open(source, "w", encoding="utf-8", errors="surrogateescape") as f:
-            f.write(assembly(names, payload, RECORD.pack(MAGIC, kind, level.encode(), *sizes)))
+            f.write(assembly(names, parts))
     tools.must(["llvm-mc-19", "-triple=" + ISAS[HOST].triple, "-filetype=obj", source, "-o", output])
 
 
-class Part:
-    """One translation unit: level and bitcode, or native: the object of each ISA that has one, as bytes."""
-
-    def __init__(self, level, bitcode=None, native=None):
-        self.level, self.bitcode, self.native = level, bitcode, native
-
-
-def parts(blob):
-    """The parts of an object; [] if it carries nothing for us."""
+def contents(blob):
+    """(level, {section: bytes}) of each part of an object; none if it carries nothing for us."""
     elf = Elf(blob)
     records = elf.section(".popcorn.object")
     if not records:
-        return []
-    table, found = elf.data(records), []
-    where = {s.name: [elf.data(s), 0] for s in elf.sections if s.name in (".llvm.lto", *(".popcorn." + i for i in ISAS))}
-
-    def take(name, size):
-        data = where[name]
-        at = (data[1] + 3) & ~3
-        data[1] = at + size
-        if data[1] > len(data[0]):
-            raise ValueError("damaged object")
-        return data[0][at:data[1]]
-
-    for at in range(0, len(table) - RECORD.size + 1, RECORD.size):
-        magic, kind, level, *sizes = RECORD.unpack_from(table, at)
+        return
+    table = elf.data(records)
+    data = {s.name: elf.data(s) for s in elf.sections if s.name in SECTIONS}
+    at = dict.fromkeys(SECTIONS, 0)
+    for k in range(0, len(table) - RECORD.size + 1, RECORD.size):
+        magic, level, *sizes = RECORD.unpack_from(table, k)
         if magic != MAGIC:
             raise ValueError("made by another version of popcorn-cc")
-        if kind == BITCODE:
-            found.append(Part(level.decode(), bitcode=take(".llvm.lto", sizes[0])))
-        else:
-            found.append(Part(level.decode(), native={
-                i: take(".popcorn." + i, s) for i, s in zip(ISAS, sizes) if s}))
-    return found
+        found = {}
+        for section, size in zip(SECTIONS, sizes):
+            if size:
+                start = (at[section] + ALIGN - 1) & -ALIGN
+                at[section] = start + size
+                found[section] = data.get(section, b"")[start:start + size]
+                if len(found[section]) != size:
+                    raise ValueError("damaged object")
+        yield level.decode(), found
 
 
 def foreign(blob):
-    """What an object without parts is, for the message."""
+    """What a file that isn't ours is, for the message."""
     if blob[:4] == b"BC\xc0\xde":
         return "bitcode of another compiler"
+    if blob[:4] != b"\x7fELF":
+        return "neither an object nor an archive"
     machine = Elf(blob).machine
     return next((f"code for {i.name} only" for i in ISAS.values() if i.machine == machine), "code for another machine")
 
 
 class Inputs:
     """
-    Objects and archives, in the order of the command line, as the link takes them:
-    resolve: the files for the step that resolves symbols; native[isa]: those of the final link besides the program.
+    Objects and archives, in the order of the command line, as words for the linker: resolve for the step that
+    resolves symbols, native[isa] for the final link, besides the program itself.
     """
 
     def __init__(self, tools, targets):
         self.tools, self.targets = tools, targets
         self.resolve, self.native = [], {i: [] for i in ISAS}
-        self.levels, self.left_out, self.made = [], [], 0
+        self.parts = []             # of all files, in order
+        self.names = {}             # what the user calls a file that was unpacked
+        self.left_out = []          # members of archives that aren't ours
+        self.whole = False
 
-    def flag(self, *words):
-        """A word of the command line that stands between the files, such as --whole-archive."""
-        self.resolve += words
-        for i in ISAS:
-            self.native[i] += words
+    def flag(self, word):
+        self.whole = word == "--whole-archive"
 
-    def _file(self, suffix, data):
-        self.made += 1
-        path = f"{self.tools.dir}/in{self.made}{suffix}"
-        with open(path, "wb") as f:
-            f.write(data)
-        return path
-
-    def _natives(self, part, name):
-        lacking = [i for i in self.targets if i not in part.native]
-        if lacking:
-            raise Failure(f"{name}: was assembled for {', '.join(part.native)}, not for {', '.join(lacking)}")
-        return part.native.items()
-
-    def bitcode(self, path, level):
-        self.resolve.append(path)
-        self.levels.append(level)
+    def add_part(self, part, name):
+        """One part of an object that certainly takes part in the link."""
+        self._add([(part, name)])
 
     def add(self, path):
         try:
@@ -159,63 +140,51 @@ class Inputs:
         except OSError as e:
             raise Failure(f"{path}: {e.strerror}") from None
         try:
-            if blob[:8] == b"!<arch>\n":
+            if blob[:8] in (b"!<arch>\n", b"!<thin>\n"):
                 self._archive(path, blob)
-            elif blob[:8] == b"!<thin>\n":
-                self.resolve.append(path)
-            else:
-                self._object(path, blob)
+                return
+            found = [self._unpack(p, path) for p in contents(blob)] if blob[:4] == b"\x7fELF" else []
         except (ValueError, IndexError) as e:
             raise Failure(f"{path}: {e}") from None
-
-    def _object(self, path, blob):
-        found = parts(blob) if blob[:4] == b"\x7fELF" else []
         if not found:
-            what = foreign(blob)
-            raise Failure(f"{path}: {what}: not made by popcorn-cc, and structures are passed in other ways "
-                          "there; compile its source with popcorn-cc")
-        for p in found:
-            if p.native is not None:
-                for isa, data in self._natives(p, path):
-                    self.native[isa].append(self._file("." + isa + ".o", data))
-                    if isa == "riscv64":
-                        self.resolve.append(self.native[isa][-1])
-            elif len(found) == 1:
-                self.bitcode(path, p.level)
-            else:
-                self.bitcode(self._file(".bc", p.bitcode), p.level)
+            raise Failure(f"{path}: {foreign(blob)}: not made by popcorn-cc, so that structures would be passed to it "
+                          "in another way than it expects; compile its source with popcorn-cc")
+        self._add(found)
 
     def _archive(self, path, blob):
-        plain, native, split = True, {}, []
-        for name, body in members(blob):
-            found = []
-            if body[:4] == b"\x7fELF":
-                found = parts(body)
-            if not found:
-                if body[:4] in (b"\x7fELF", b"BC\xc0\xde"):
-                    self.left_out.append(f"{path}({name}): {foreign(body)}")
-                    plain = False
-                continue
-            for p in found:
-                if p.native is None:
-                    self.levels.append(p.level)
-                    split.append((name, p.bitcode))
-                else:
-                    for isa, data in self._natives(p, f"{path}({name})"):
-                        native.setdefault(isa, []).append((name, data))
-            plain = plain and len(found) == 1 and found[0].native is None
-        if plain:
-            self.resolve.append(path)
-            return
-        for isa, objects in native.items():
-            self.native[isa].append(self._rewritten(f".{isa}", objects))
-        split += native.get("riscv64", [])
-        if split:
-            self.resolve.append(self._rewritten("", split))
+        found = []
+        for name, body in members(blob, os.path.dirname(path)):
+            name = f"{path}({name})"
+            ours = [self._unpack(p, name) for p in contents(body)] if body[:4] == b"\x7fELF" else []
+            if not ours and body[:4] in (b"\x7fELF", b"BC\xc0\xde"):
+                self.left_out.append(f"{name}: {foreign(body)}")
+            found += ours
+        self._add(found, lazy=not self.whole)
 
-    def _rewritten(self, suffix, objects):
-        files = [self._file(suffix + ".o", data) for _, data in objects]
-        self.made += 1
-        path = f"{self.tools.dir}/in{self.made}{suffix}.a"
-        self.tools.must(["llvm-ar-19", "rcS" if not files else "rc", path, *files])
-        return path
+    def _unpack(self, content, name):
+        level, data = content
+        files = {}
+        for section, body in data.items():
+            files[section] = f"{self.tools.dir}/in{len(self.names)}.{'bc' if section == BITCODE else section[9:] + '.o'}"
+            self.names[files[section]] = name
+            with open(files[section], "wb") as f:
+                f.write(body)
+        return Part(level, files), name
+
+    def _add(self, found, lazy=False):
+        resolve, native = [], {i: [] for i in ISAS}
+        for part, name in found:
+            self.parts.append(part)
+            if BITCODE in part.files:
+                resolve.append(part.files[BITCODE])
+                continue
+            has = [i for i in ISAS if ".popcorn." + i in part.files]
+            lacking = [i for i in (*self.targets, "riscv64") if i not in has]
+            if lacking:
+                raise Failure(f"{name}: was assembled for {', '.join(has)}, not for {lacking[0]}")
+            for i in has:
+                native[i].append(part.files[".popcorn." + i])
+            resolve.append(part.files[".popcorn.riscv64"])
+        for words, files in ((self.resolve, resolve), *((self.native[i], native[i]) for i in ISAS)):
+            if files:
+                words += ["--start-lib", *files, "--end-lib"] if lazy else files

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
 """What a 64-bit little-endian ELF file and an ar archive hold."""
 
+import os
 import struct
 from collections import namedtuple
 
@@ -60,14 +61,15 @@ class Elf:
             yield Symbol(string(self.blob, at + name), value, size, info & 15, info >> 4, shndx)
 
 
-def members(blob):
-    """(name, bytes) of each file in an archive; names are the archive's own."""
-    at, long_names = 8, b""
+def members(blob, directory):
+    """(name, bytes) of each file in an archive; those of a thin one lie beside it, in `directory`."""
+    at, long_names, thin = 8, b"", blob[:8] == b"!<thin>\n"
     while at + 60 <= len(blob):
         head = blob[at:at + 60]
         name, size = head[:16].rstrip(), int(head[48:58])
-        body = blob[at + 60:at + 60 + size]
-        at += 60 + size + (size & 1)
+        own = not thin or name in (b"/", b"/SYM64/", b"//")
+        body = blob[at + 60:at + 60 + size] if own else b""
+        at += 60 + (size + (size & 1) if own else 0)
         if name in (b"/", b"/SYM64/"):
             continue
         if name == b"//":
@@ -76,4 +78,8 @@ def members(blob):
         if name[:1] == b"/":
             start = int(name[1:])
             name = long_names[start:long_names.index(b"\n", start)]
-        yield name.rstrip(b"/").decode("utf-8", "surrogateescape"), body
+        name = name.rstrip(b"/").decode("utf-8", "surrogateescape")
+        if thin:
+            with open(os.path.join(directory, name), "rb") as f:
+                body = f.read()
+        yield name, body

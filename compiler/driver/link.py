@@ -9,7 +9,7 @@ import os
 import shutil
 
 from . import carrier, check, layout
-from .elf import Elf, members
+from .elf import Elf
 from .isa import HOST, ISAS
 from .tools import Failure, warn
 
@@ -18,7 +18,7 @@ LINKER_MADE = {"_end", "end", "_etext", "etext", "_edata", "edata", "__bss_start
                "_DYNAMIC", "__popcorn_program", "__popcorn_text", "__popcorn_text_end", "__popcorn_data",
                "__popcorn_data_end", "__dso_handle"}
 LIBRARIES = ("libc.a", "libpopcorn.a", "libbuiltins.a")
-NEVER_CAPTURED = "libbuiltins.a"
+NEVER_CAPTURED = ("libbuiltins.a(", "(builtins.")
 
 
 def find(o, name, sysroot):
@@ -35,7 +35,7 @@ def find(o, name, sysroot):
 def system_files(o, sysroot, isa):
     """What every program is linked with: (in front of the program, behind it)."""
     lib = f"{sysroot}/lib/{isa}"
-    front = [f"{lib}/crt1.o"] if o.start_files else []
+    front = [f"{lib}/crt1.o"] if o.start_files and os.path.exists(f"{lib}/crt1.o") else []
     behind = [f"{lib}/{n}" for n in LIBRARIES if os.path.exists(f"{lib}/{n}")] if o.default_libs else []
     return front, ["--start-group", *behind, "--end-group"] if behind else []
 
@@ -56,9 +56,8 @@ def library_symbols(o, sysroot):
 
 
 class Link:
-    def __init__(self, tools, o, sysroot, passes):
-        self.tools, self.o, self.sysroot, self.passes = tools, o, sysroot, passes
-        self.inputs = carrier.Inputs(tools, o.targets)
+    def __init__(self, tools, o, sysroot, passes, inputs):
+        self.tools, self.o, self.sysroot, self.passes, self.inputs = tools, o, sysroot, passes, inputs
 
     def file(self, name):
         return f"{self.tools.dir}/{name}"
@@ -74,12 +73,11 @@ class Link:
     def resolve(self):
         o = self.o
         front, behind = system_files(o, self.sysroot, "riscv64")
-        for f in front:
-            if not os.path.exists(f):
-                raise Failure(f"{f} is missing: `make compiler` builds the C library")
+        if o.default_libs and not behind:
+            raise Failure(f"{self.sysroot}/lib has no C library; `make compiler` builds it")
         extra = [f"--undefined={u}" for u in o.undefined] + [f"--wrap={w}" for w in o.wraps] + [
             f"--defsym={d}" for d in o.defsyms]
-        cmd = ["ld.lld-19", "-m", ISAS["riscv64"].emulation, "--fat-lto-objects", "--lto-O0", "--plugin-opt=emit-llvm",
+        cmd = ["ld.lld-19", "-m", ISAS["riscv64"].emulation, "--lto-O0", "--plugin-opt=emit-llvm",
                "-e", o.entry or "_start", *extra, *front, *self.inputs.resolve, *behind, "-o", self.file("all.bc")]
         self.tools.must(cmd)
         if not self.tools.dry:
@@ -106,21 +104,20 @@ class Link:
         raise Failure("\n".join(lines))
 
     def users(self, name):
-        files = [f for f in self.inputs.resolve if not f.startswith("-")]
+        files = [next(iter(p.files.values())) for p in self.inputs.parts]
         users = [f for f in files if any(n == name and k in "U" for n, k in carrier.symbols(self.tools, f))]
-        users = [self.names.get(f, f) for f in users]
+        users = [self.inputs.names.get(f, f) for f in users]
         return f", used by {', '.join(users[:3])}" if users else ""
 
     def native_symbols(self, path):
         with open(path, "rb") as f:
             blob = f.read()
-        bodies = [b for _, b in members(blob)] if blob[:8] == b"!<arch>\n" else [blob]
-        return [s for b in bodies for s in Elf(b).symbols() if s.section and s.bind]
+        return [s for s in Elf(blob).symbols() if s.section and s.bind]
 
     # 2
 
     def middle(self):
-        level = self.o.level or max(self.inputs.levels, key="0szg123".find, default="2")
+        level = self.o.level or max((p.level for p in self.inputs.parts), key="0sz123".find, default="2")
         self.level = level
         self.tools.must(self.passes.middle(self.file("all.bc"), self.file("mid.bc"), level, self.o.points))
 
@@ -157,7 +154,7 @@ class Link:
         asked = {i: set() for i in o.targets}
         live = dict(zip(o.targets, self.tools.each(self.learn, o.targets)))
         while not self.tools.dry:
-            more = layout.missing(live, lambda f: NEVER_CAPTURED not in f)
+            more = layout.missing(live, lambda f: not any(n in f for n in NEVER_CAPTURED))
             more = {i: set(m) - asked[i] for i, m in more.items()}
             again = [i for i in o.targets if more[i]]
             if not again:

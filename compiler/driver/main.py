@@ -8,7 +8,7 @@ import sys
 
 from . import carrier
 from .isa import CANONICAL, FIXED, HOST, ISAS, LANGUAGE
-from .link import Link
+from .link import Link, find
 from .options import FOREIGN_SOURCES, LANGUAGES, parse
 from .passes import Passes
 from .tools import NAME, Failure, Tools
@@ -76,7 +76,6 @@ class Compiler:
         if o.save:
             keep = (o.output or "a.out") + ".popcorn"
         self.tools = Tools(o.verbose, o.dry, keep)
-        self.names = {}         # of temporary files: the source that they come from
 
     def language(self, path, said):
         if said:
@@ -117,8 +116,8 @@ class Compiler:
         self.tools.must(self.front(language, *self.deps_words(output), "-emit-llvm", "-c", path, "-o", bc))
 
     def assemble(self, path, language, work):
-        """One native object per ISA: [(section, file)]."""
-        payload, failed = [], []
+        """One native object per ISA, path by section."""
+        files, failed = {}, []
         defines = [w for w in self.o.front if not w.startswith(("-M", "-O"))] if language != "assembler" else []
         for name, isa in ISAS.items():
             out = f"{work}.{name}.o"
@@ -127,22 +126,21 @@ class Compiler:
                    "-c", path, "-o", out]
             done = self.tools.run(cmd, stderr=-1 if name not in self.o.targets else None)
             if done is not None:
-                payload.append((".popcorn." + name, out))
+                files[".popcorn." + name] = out
             elif name in self.o.targets:
                 failed.append(name)
         if failed:
             raise Failure(f"{path}: can't be assembled for {', '.join(failed)}: it must have code for each ISA, "
                           "behind #if defined(__x86_64__), __aarch64__ and __riscv in a .S file")
-        return payload
+        return files
 
-    def object(self, path, language, output, number=0):
-        work = f"{self.tools.dir}/unit{number}"
+    def part(self, path, language, output, number):
+        """What the object of one source carries. output: what the dependencies are of."""
+        work, level = f"{self.tools.dir}/unit{number}", self.o.level or "0"
         if language.startswith("assembler"):
-            payload = self.assemble(path, language, work)
-        else:
-            self.bitcode(path, language, work + ".bc", output)
-            payload = [(".llvm.lto", work + ".bc")]
-        carrier.write(self.tools, payload, self.o.level or "0", output, work)
+            return carrier.Part(level, self.assemble(path, language, work))
+        self.bitcode(path, language, work + ".bc", output)
+        return carrier.Part(level, {carrier.BITCODE: work + ".bc"})
 
     def sources(self):
         return [(p, self.language(p, said)) for kind, p, said in (i for i in self.o.inputs if i[0] == "file")]
@@ -157,7 +155,14 @@ class Compiler:
         return [(p, lang, self.o.output or self.o.default_output(p, suffix)) for p, lang in found]
 
     def mode_c(self):
-        self.tools.each(lambda x: self.object(*x[1], number=x[0]), enumerate(self.each_output(".o")))
+        def one(job):
+            n, (path, language, output) = job
+            carrier.write(self.tools, [self.part(path, language, output, n)], output, f"{self.tools.dir}/unit{n}")
+
+        self.tools.each(one, enumerate(self.each_output(".o")))
+
+    def mode_r(self):
+        carrier.write(self.tools, self.inputs().parts, self.o.output or "a.out", self.tools.dir + "/all")
 
     def mode_E(self):
         for kind, path, said in self.o.inputs:
@@ -184,46 +189,35 @@ class Compiler:
             bc, level, passes = self.tools.dir + "/unit.bc", self.o.level or "0", self.passes()
             self.bitcode(path, language, bc, output)
             self.tools.must(passes.middle(bc, bc, level, self.o.points))
-            retarget, (*code, _) = list(passes.code(self.o.targets[0], bc, bc, output, level)), (0,)
-            self.tools.must(retarget[0])
-            self.tools.must(["-S" if w == "-c" else w for w in retarget[1]])
+            for cmd in passes.code(self.o.targets[0], bc, bc, output, level):
+                self.tools.must(["-S" if w == "-c" else w for w in cmd])
 
-    def link(self):
-        link = Link(self.tools, self.o, self.sysroot, self.passes())
-        link.names = self.names
-        work = []
+    def inputs(self):
+        """Everything that is linked, in order; sources are compiled first, several at a time."""
+        inputs = carrier.Inputs(self.tools, self.o.targets)
+        jobs = {}
         for n, (kind, value, *said) in enumerate(self.o.inputs):
-            if kind == "file":
-                language = self.language(value, *said)
-                if language and not language.startswith("assembler"):
-                    work.append((n, value, language))
-        made = {n: f"{self.tools.dir}/unit{n}.bc" for n, _, _ in work}
-        self.names.update((made[n], value) for n, value, _ in work)
-        self.tools.each(lambda w: self.bitcode(w[1], w[2], made[w[0]], self.o.output or self.o.default_output(w[1], ".o")), work)
-        for n, (kind, value, *said) in enumerate(self.o.inputs):
+            language = self.language(value, *said) if kind == "file" else None
+            if language:
+                jobs[n] = (value, language, self.o.output or self.o.default_output(value, ".o"), n)
+        made = dict(zip(jobs, self.tools.each(lambda job: self.part(*job), jobs.values())))
+        for n, (kind, value, *_) in enumerate(self.o.inputs):
             if kind == "flag":
-                link.inputs.flag(value)
-            elif kind == "lib":
-                from .link import find
-                path = find(self.o, value, self.sysroot)
-                if path:
-                    link.inputs.add(path)
+                inputs.flag(value)
             elif n in made:
-                link.inputs.bitcode(made[n], self.o.level or "0")
+                for f in made[n].files.values():
+                    inputs.names[f] = value
+                inputs.add_part(made[n], value)
             else:
-                language = self.language(value, *said)
-                if language:
-                    obj = f"{self.tools.dir}/unit{n}.o"
-                    self.object(value, language, obj, n)
-                    value = obj
-                if not self.tools.dry:
-                    link.inputs.add(value)
-        return link
+                path = find(self.o, value, self.sysroot) if kind == "lib" else value
+                if path and not self.tools.dry:
+                    inputs.add(path)
+        return inputs
 
     def mode_link(self):
         if not self.o.inputs:
             raise Failure("no input files")
-        self.link().run()
+        Link(self.tools, self.o, self.sysroot, self.passes(), self.inputs()).run()
 
     def run(self):
         if self.o.print:

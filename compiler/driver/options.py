@@ -36,10 +36,9 @@ LINK_NO_MEANING = ("--as-needed", "--no-as-needed", "--gc-sections", "--no-gc-se
                    "--no-fatal-warnings", "--color-diagnostics", "--no-copy-dt-needed-entries", "--copy-dt-needed-entries",
                    "--allow-shlib-undefined", "--no-allow-shlib-undefined", "--dynamic-linker", "--threads", "-t",
                    "--reduce-memory-overheads", "--no-keep-memory", "--dependency-file", "-z", "--version-script",
-                   "--stats", "--start-lib", "--end-lib")
+                   "--stats", "--start-group", "--end-group", "-(", "-)")
 LINK_NO_MEANING_SEPARATE = {"-rpath", "--rpath", "-soname", "-h", "--dynamic-linker", "-z", "--version-script"}
-# Mean the same to the step that resolves symbols and to the final link.
-LINK_BETWEEN = {"--start-group", "--end-group", "-(", "-)", "--whole-archive", "--no-whole-archive"}
+LINK_BETWEEN = {"--whole-archive", "--no-whole-archive"}
 
 IMPOSSIBLE = {
     "-shared": "a program is one static binary per ISA: no shared libraries; configure with --disable-shared, "
