@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+// What the passes of the plugin share: the names of the interface to the runtime (compiler/rt/state.h), who may
+// move, liveness, and the entry points of each transformation.
+//
+// Words used throughout:
+//   point    a place at which a thread may be asked to stop: a poll of the flag, or a call of the runtime
+//   site     a call that may not come back before the thread has moved; the frame can be left and entered there
+//   record   what a frame leaves behind at a site: its resume function, the site's number, the live values
+//   moving   a function that has sites ("may move"); all others run to their end wherever they were called
+
+#ifndef POPCORN_PLUGIN_H
+#define POPCORN_PLUGIN_H
+
+#include "llvm/ADT/BitVector.h"
+#include "llvm/ADT/DenseMap.h"
+#include "llvm/ADT/DenseSet.h"
+#include "llvm/ADT/SmallVector.h"
+#include "llvm/ADT/StringSet.h"
+#include "llvm/IR/DiagnosticInfo.h"
+#include "llvm/IR/IRBuilder.h"
+#include "llvm/IR/InstIterator.h"
+#include "llvm/IR/Instructions.h"
+#include "llvm/IR/IntrinsicInst.h"
+#include "llvm/IR/MDBuilder.h"
+#include "llvm/IR/Module.h"
+#include "llvm/IR/PassManager.h"
+
+namespace popcorn {
+
+using namespace llvm;
+
+// Fields of the runtime's struct popcorn_thread, by their offsets.
+enum StateField : unsigned {
+	Flag = 0,
+	Unwinding = 4,
+	ShadowPointer = 8,
+	ShadowEnd = 16,
+	Pins = 24,
+	JumpSite = 28,
+	JumpFrame = 32,
+	JumpValue = 48,
+	Rewind = 56,
+};
+
+// Values of Unwinding.
+enum : unsigned { Runs = 0, Capturing = 1, Jumping = 2 };
+
+// Bits of Flag: Rewinding is set by resume functions only, all others are the runtime's.
+enum : unsigned { Rewinding = 0x80000000u };
+
+// A record starts with these, followed by the live values.
+enum RecordField : unsigned { RecordResume = 0, RecordSite = 8, RecordValues = 16 };
+
+// A jmp_buf as setjmp() fills it; the C library adds the signal mask behind it.
+enum JumpField : unsigned { JumpBufFrame = 0, JumpBufSite = 8 };
+
+// The runtime as seen from one module: builds accesses to the thread's state and calls of the runtime.
+class Runtime {
+public:
+	explicit Runtime(Module &M);
+
+	Value *field(IRBuilderBase &B, StateField F);
+	// Volatile: the field changes in calls that the optimizer believes to know (malloc()), and by a signal.
+	LoadInst *load(IRBuilderBase &B, StateField F, const Twine &Name = "");
+	StoreInst *store(IRBuilderBase &B, Value *V, StateField F);
+
+	CallInst *point(IRBuilderBase &B);
+	CallInst *save(IRBuilderBase &B, uint64_t Bytes);
+	CallInst *next(IRBuilderBase &B);
+	CallInst *overflow(IRBuilderBase &B);
+
+	// Weights for a branch whose first successor is (nearly) never taken.
+	MDNode *unlikely() { return MDBuilder(C).createBranchWeights(1, 1 << 20); }
+
+	Module &M;
+	LLVMContext &C;
+	const DataLayout &DL;
+	PointerType *Ptr;
+	IntegerType *I8, *I32, *I64;
+
+private:
+	FunctionCallee function(StringRef Name, Type *Ret, ArrayRef<Type *> Args);
+
+	GlobalVariable *Self;
+};
+
+// Functions without any point: those of -popcorn-never, the runtime's, and what code generation may call by
+// itself, with all that these call. For none of them is there a check after the call.
+class NeverMoves {
+public:
+	explicit NeverMoves(Module &M);
+	bool contains(const Function &F) const { return Set.contains(&F); }
+
+private:
+	DenseSet<const Function *> Set;
+};
+
+// Whether the callee of a call, if it isn't defined here, can come to a point: for the pass that places points.
+bool mayReachPoint(const CallBase &CB, const NeverMoves &Never);
+
+// Functions of this module that may move, and calls that are sites: closed over the calls in the module.
+class MayMove {
+public:
+	MayMove(Module &M, const NeverMoves &Never);
+	bool contains(const Function &F) const { return Set.contains(&F); }
+	bool isSite(const CallBase &CB) const;
+
+private:
+	const NeverMoves &Never;
+	DenseSet<const Function *> Set;
+};
+
+// Takes from a function or call that may move what the optimizer knows of it only if it runs to its end.
+void stripPromises(Function &F);
+void stripPromises(CallBase &CB);
+
+struct Site {
+	CallInst *Call;
+	SmallVector<Value *, 8> Live;		// arguments and instructions, in the function's order
+	SmallVector<uint64_t, 8> Offset;	// of each in the record
+	uint64_t Bytes = 0;			// of the record
+};
+
+// Fills Live: what is used after the site and defined before it, without the call's own result.
+void findLive(Function &F, MutableArrayRef<Site> Sites);
+
+// Fills Offset and Bytes: where each live value is kept, from Start on, in memory aligned to 16.
+void layOut(Site &S, uint64_t Start, const DataLayout &DL);
+Align slotAlign(Type *T, const DataLayout &DL);
+
+// A message with the source's place, if the module has debug information. Errors end the compilation.
+void diagnose(const Instruction &I, const Twine &Message, DiagnosticSeverity Severity);
+
+bool lowerComputedGotos(Module &M);
+
+// Locals that must move with the thread. Returns whether the function got a frame on the shadow stack.
+bool moveLocals(Function &F, ArrayRef<CallInst *> Sites, Runtime &RT);
+
+// setjmp() by values in memory; the marker calls it leaves behind sites are for capture to expand.
+bool lowerSetjmp(Function &F, const MayMove &May, Runtime &RT);
+bool isSetjmp(const CallBase &CB);
+CallInst *jumpMarker(const CallInst &Site);	// the marker behind a site, or null
+void expandJumpMarker(CallInst &Marker, IRBuilderBase &B, BasicBlock *Else, Runtime &RT);
+
+struct VarargsPass : PassInfoMixin<VarargsPass> {
+	PreservedAnalyses run(Module &M, ModuleAnalysisManager &);
+	static bool isRequired() { return true; }
+};
+
+struct RetargetPass : PassInfoMixin<RetargetPass> {
+	explicit RetargetPass(unsigned Isa) : Isa(Isa) {}
+	static bool lookup(StringRef Name, unsigned &Isa);
+	PreservedAnalyses run(Module &M, ModuleAnalysisManager &);
+	static bool isRequired() { return true; }
+
+private:
+	unsigned Isa;
+};
+
+struct PointsPass : PassInfoMixin<PointsPass> {
+	PreservedAnalyses run(Module &M, ModuleAnalysisManager &);
+	static bool isRequired() { return true; }
+};
+
+struct CapturePass : PassInfoMixin<CapturePass> {
+	PreservedAnalyses run(Module &M, ModuleAnalysisManager &);
+	static bool isRequired() { return true; }
+};
+
+struct ExternPass : PassInfoMixin<ExternPass> {
+	PreservedAnalyses run(Module &M, ModuleAnalysisManager &);
+	static bool isRequired() { return true; }
+};
+
+} // namespace popcorn
+
+#endif

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+// Code that touches the thread's state or calls the runtime is built here, so that offsets, names and attributes
+// of compiler/rt/state.h stand in one place.
+
+#include "popcorn.h"
+
+#include "llvm/IR/LLVMContext.h"
+
+namespace popcorn {
+
+static constexpr unsigned StateBytes = 64;
+
+Runtime::Runtime(Module &M)
+    : M(M), C(M.getContext()), DL(M.getDataLayout()), Ptr(PointerType::get(C, 0)),
+      I8(Type::getInt8Ty(C)), I32(Type::getInt32Ty(C)), I64(Type::getInt64Ty(C))
+{
+	Self = M.getGlobalVariable("__popcorn_self");
+	if (!Self)
+		Self = new GlobalVariable(M, ArrayType::get(I8, StateBytes), false, GlobalValue::ExternalLinkage,
+					  nullptr, "__popcorn_self");
+	Self->setThreadLocalMode(GlobalValue::LocalExecTLSModel);
+	Self->setDSOLocal(true);
+	if (!Self->getAlign())
+		Self->setAlignment(Align(16));
+}
+
+Value *Runtime::field(IRBuilderBase &B, StateField F)
+{
+	return B.CreateConstInBoundsGEP1_64(I8, B.CreateThreadLocalAddress(Self), F);
+}
+
+LoadInst *Runtime::load(IRBuilderBase &B, StateField F, const Twine &Name)
+{
+	bool Word = F == Flag || F == Unwinding || F == Pins || F == JumpSite;
+
+	return B.CreateAlignedLoad(Word ? I32 : (F == JumpValue ? (Type *)I64 : Ptr), field(B, F),
+				   Align(Word ? 4 : 8), true, Name);
+}
+
+StoreInst *Runtime::store(IRBuilderBase &B, Value *V, StateField F)
+{
+	return B.CreateAlignedStore(V, field(B, F), DL.getABITypeAlign(V->getType()), true);
+}
+
+FunctionCallee Runtime::function(StringRef Name, Type *Ret, ArrayRef<Type *> Args)
+{
+	FunctionCallee Callee = M.getOrInsertFunction(Name, FunctionType::get(Ret, Args, false));
+
+	if (auto *F = dyn_cast<Function>(Callee.getCallee())) {
+		F->addFnAttr(Attribute::Cold);
+		F->addFnAttr(Attribute::NoUnwind);
+		F->setDSOLocal(true);
+	}
+	return Callee;
+}
+
+static CallInst *cold(CallInst *Call)
+{
+	Call->addFnAttr(Attribute::Cold);
+	return Call;
+}
+
+CallInst *Runtime::point(IRBuilderBase &B)
+{
+	return cold(B.CreateCall(function("__popcorn_point", B.getVoidTy(), {})));
+}
+
+CallInst *Runtime::save(IRBuilderBase &B, uint64_t Bytes)
+{
+	return cold(B.CreateCall(function("__popcorn_save", Ptr, {I64}), B.getInt64(Bytes), "record"));
+}
+
+CallInst *Runtime::next(IRBuilderBase &B)
+{
+	return cold(B.CreateCall(function("__popcorn_next", Ptr, {}), {}, "next"));
+}
+
+CallInst *Runtime::overflow(IRBuilderBase &B)
+{
+	CallInst *Call = cold(B.CreateCall(function("__popcorn_ss_overflow", B.getVoidTy(), {})));
+
+	Call->setDoesNotReturn();
+	return Call;
+}
+
+void diagnose(const Instruction &I, const Twine &Message, DiagnosticSeverity Severity)
+{
+	I.getContext().diagnose(DiagnosticInfoUnsupported(*I.getFunction(), Message, I.getDebugLoc(), Severity));
+}
+
+} // namespace popcorn
