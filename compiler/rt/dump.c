@@ -21,6 +21,15 @@ struct statx_head {
 	u64 more[14];
 };
 
+/* A file that was looked at: others may share its offset. */
+struct seen {
+	int fd;
+	u64 ino, dev;
+	s64 offset;
+};
+
+#define SEEN 256
+
 struct dump {
 	struct popcorn_image_out out;
 	int fd;
@@ -29,6 +38,9 @@ struct dump {
 	int probe[2];		/* a pipe: tells whether a page can be read */
 	const char *why;
 	s64 number;		/* descriptor that is in the way, or -1 */
+	int write_files;
+	u32 nseen;
+	struct seen seen[SEEN];
 	char path[POPCORN_IMAGE_PATH];
 };
 
@@ -101,7 +113,7 @@ static void program_path(struct dump *d)
 static void put_process(struct dump *d)
 {
 	struct popcorn_image_process p = {
-		.data_start = (u64)__popcorn_data_start, .data_end = (u64)__popcorn_data_end,
+		.data_start = (u64)__popcorn_data, .data_end = popcorn_data_end(),
 		.brk = popcorn.brk, .start = (u64)popcorn.start, .auxv = popcorn.auxv,
 		.nthreads = popcorn.nthreads, .every = popcorn.every,
 		.stats = { popcorn.stats.points, popcorn.stats.moves, popcorn.stats.refused,
@@ -215,7 +227,7 @@ static void put_memory(struct dump *d)
 {
 	u32 i;
 
-	put_range(d, (u64)__popcorn_data_start, (u64)__popcorn_data_end, 0);
+	put_range(d, (u64)__popcorn_data, popcorn_data_end(), 0);
 	for (i = 0; i < popcorn.map.n; i++) {
 		struct popcorn_map m = popcorn.map.v[i];
 		u64 from = m.start;
@@ -324,19 +336,22 @@ static int same_offset(int a, int b, s64 offset)
 	return same;
 }
 
-struct seen {
-	int fd;
-	u64 ino, dev;
-	s64 offset;
-};
+static int inherited(int fd, u64 ino)
+{
+	u32 i;
 
-#define SEEN 256
+	for (i = 0; i < popcorn.ninherited; i++)
+		if (popcorn.inherited[i].fd == fd && popcorn.inherited[i].ino == ino)
+			return 1;
+	return fd <= 2;
+}
 
 /* What @fd is and how it is opened again. Returns 1 if it is for the image, 0 if not, or -errno. */
-static int look_at(struct dump *d, int fd, struct popcorn_image_file *f, struct seen *seen, u32 *nseen)
+static int look_at(struct dump *d, int fd, struct popcorn_image_file *f)
 {
 	struct statx_head st = { .mask = 0 };
 	char name[32];
+	u64 dev;
 	long n;
 	u32 i;
 
@@ -345,7 +360,7 @@ static int look_at(struct dump *d, int fd, struct popcorn_image_file *f, struct 
 	n = sys(readlinkat, SYS_AT_FDCWD, fd_name(name, fd), d->path, sizeof(d->path) - 1);
 	d->path[n > 0 ? n : 0] = 0;
 	if ((st.mode & 0170000) != 0100000 && (st.mode & 0170000) != 0040000 && !known_device(d->path)) {
-		if (fd <= 2)
+		if (inherited(fd, st.ino))
 			return 0;	/* those of whoever restores it */
 		d->why = "a descriptor is neither a file nor a directory:";
 		d->number = fd;
@@ -362,26 +377,18 @@ static int look_at(struct dump *d, int fd, struct popcorn_image_file *f, struct 
 	};
 	if (f->offset < 0)
 		f->offset = -1;
-	for (i = 0; i < *nseen && f->same < 0 && f->offset >= 0; i++)
-		if (seen[i].ino == st.ino && seen[i].offset == f->offset &&
-		    seen[i].dev == ((u64)st.dev_major << 32 | st.dev_minor) &&
-		    same_offset(seen[i].fd, fd, f->offset))
-			f->same = seen[i].fd;
-	if (*nseen < SEEN && f->same < 0)
-		seen[(*nseen)++] = (struct seen){
-			fd, st.ino, (u64)st.dev_major << 32 | st.dev_minor, f->offset,
-		};
+	dev = (u64)st.dev_major << 32 | st.dev_minor;
+	for (i = 0; i < d->nseen && f->same < 0 && f->offset >= 0; i++)
+		if (d->seen[i].ino == st.ino && d->seen[i].dev == dev &&
+		    d->seen[i].offset == f->offset && same_offset(d->seen[i].fd, fd, f->offset))
+			f->same = d->seen[i].fd;
+	if (d->nseen < SEEN && f->same < 0)
+		d->seen[d->nseen++] = (struct seen){ fd, st.ino, dev, f->offset };
 	return 1;
 }
 
-static int own(const struct dump *d, int fd, int dir)
-{
-	return fd == d->fd || fd == dir || fd == d->probe[0] || fd == d->probe[1] ||
-		fd == popcorn.agent_sock;
-}
-
-/* Looks at all descriptors; writes them, too, if @write. */
-static int files(struct dump *d, int write)
+/* Calls @each for all descriptors, the lowest first, until one returns not 0. */
+static int each_fd(int (*each)(void *ctx, int fd), void *ctx)
 {
 	struct {
 		u64 ino;
@@ -391,16 +398,11 @@ static int files(struct dump *d, int write)
 		char name[];
 	} *e;
 	int dir = sys(openat, SYS_AT_FDCWD, "/proc/self/fd", SYS_O_CLOEXEC), err = 0;
-	struct popcorn_image_file f;
-	struct seen seen[SEEN];
-	u32 nseen = 0;
 	char buf[2048] __attribute__((aligned(8)));
 	long n, at;
 
-	if (dir < 0) {
-		d->why = "/proc can't be read";
+	if (dir < 0)
 		return dir;
-	}
 	while (!err && (n = sys(getdents64, dir, buf, sizeof(buf))) > 0)
 		for (at = 0; !err && at < n; at += e->len) {
 			const char *c;
@@ -409,22 +411,53 @@ static int files(struct dump *d, int write)
 			e = (void *)(buf + at);
 			for (c = e->name; *c >= '0' && *c <= '9'; c++)
 				fd = fd * 10 + *c - '0';
-			if (*c || own(d, fd, dir))
-				continue;
-			err = look_at(d, fd, &f, seen, &nseen);
-			if (err <= 0)
-				continue;
-			err = 0;
-			if (!write)
-				continue;
-			popcorn_image_section(&d->out, POPCORN_IMAGE_FILE,
-					      sizeof(f) + length(d->path) + 1);
-			popcorn_image_put(&d->out, &f, sizeof(f));
-			popcorn_image_put(&d->out, d->path, length(d->path) + 1);
-			popcorn_image_close(&d->out);
+			if (!*c && fd != dir)
+				err = each(ctx, fd);
 		}
 	sys(close, dir);
 	return err;
+}
+
+static int look(void *ctx, int fd)
+{
+	struct popcorn_image_file f;
+	struct dump *d = ctx;
+	int err;
+
+	if (fd == d->fd || fd == d->probe[0] || fd == d->probe[1] || fd == popcorn.agent_sock)
+		return 0;
+	err = look_at(d, fd, &f);
+	if (err <= 0 || !d->write_files)
+		return err < 0 ? err : 0;
+	popcorn_image_section(&d->out, POPCORN_IMAGE_FILE, sizeof(f) + length(d->path) + 1);
+	popcorn_image_put(&d->out, &f, sizeof(f));
+	popcorn_image_put(&d->out, d->path, length(d->path) + 1);
+	popcorn_image_close(&d->out);
+	return 0;
+}
+
+/* Looks at all descriptors; writes them, too, if @write. */
+static int files(struct dump *d, int write)
+{
+	d->nseen = 0;
+	d->write_files = write;
+	return each_fd(look, d);
+}
+
+static int inherit(void *ctx, int fd)
+{
+	struct statx_head st;
+
+	(void)ctx;
+	if (fd > 2 && popcorn.ninherited < POPCORN_INHERITED && !sys(statx, fd, "", 0x1000, 0x7ff, &st))
+		popcorn.inherited[popcorn.ninherited++] = (struct popcorn_inherited){ fd, st.ino };
+	return 0;
+}
+
+/** popcorn_inherit - remembers the descriptors that a process starts with: they are not its own */
+void popcorn_inherit(void)
+{
+	each_fd(inherit, NULL);
 }
 
 static void put_signals(struct dump *d)
@@ -472,10 +505,12 @@ int popcorn_dump(int fd, const char **why, s64 *number)
 	err = sys(pipe2, d->probe, SYS_O_CLOEXEC);
 	if (!err)
 		err = files(d, 0);
-	if (err)
+	if (err) {
+		d->why = d->why ? d->why : "/proc can't be read";
 		goto out;
+	}
 
-	popcorn_image_begin(&d->out, __popcorn_id, POPCORN_ISA);
+	popcorn_image_begin(&d->out, __popcorn_program, POPCORN_ISA);
 	put_process(d);
 	put_maps(d);
 	if (d->why) {

@@ -286,7 +286,7 @@ static int check_thread(struct check *c, const struct popcorn_image_part *s)
 	if (s->length < sizeof(t))
 		return bad(c, "damaged: a thread");
 	__builtin_memcpy(&t, s->payload, sizeof(t));
-	if (t.self % 16 || !inside(c, t.self, sizeof(struct popcorn_thread)))
+	if (t.self % 8 || !inside(c, t.self, sizeof(struct popcorn_thread)))
 		return bad(c, "damaged: a thread outside of what is mapped");
 	for (off = sizeof(t); off < s->length; off += r.bytes) {
 		if (s->length - off < sizeof(r))

@@ -26,7 +26,7 @@ struct popcorn_image_head {
 	char magic[8];
 	u32 version;
 	u32 bytes;		/* of this head */
-	u8 id[32];		/* of the program: __popcorn_id */
+	u8 id[32];		/* of the program: __popcorn_program */
 	char isa[8];		/* that wrote it: for the user only */
 	u32 reserved;
 	u32 crc;		/* of the head before it */

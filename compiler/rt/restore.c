@@ -240,12 +240,12 @@ _Noreturn void popcorn_restore(const char *name, long *sp)
 
 	image_name = name;
 	image = map_image(name, &len);
-	if (popcorn_image_check(image, len, __popcorn_id, &why))
+	if (popcorn_image_check(image, len, __popcorn_program, &why))
 		refuse(why);
 	popcorn_image_open(&in, image, len);
 	popcorn_image_next(&in, &s);
 	__builtin_memcpy(&p, s.payload, sizeof(p));
-	if (p.data_start != (u64)__popcorn_data_start || p.data_end != (u64)__popcorn_data_end)
+	if (p.data_start != (u64)__popcorn_data || p.data_end != popcorn_data_end())
 		refuse("a checkpoint of a program with another layout");
 
 	sys(rt_sigprocmask, SYS_SIG_SETMASK, &all, NULL, 8);

@@ -131,7 +131,7 @@ void __popcorn_libc_interrupt(void *context);
  * What the link gives: the writable data that are common to all ISAs, and a hash of what was linked (bitcode
  * and layout), the same in the binaries of all ISAs and in no other program's.
  */
-extern char __popcorn_data_start[], __popcorn_data_end[];
-extern const unsigned char __popcorn_id[32];
+extern char __popcorn_data[], _end[];
+extern const unsigned char __popcorn_program[32];
 
 #endif

@@ -64,6 +64,14 @@ struct popcorn_stats {
 	u64 images;		/* files written */
 };
 
+/* A descriptor that the process started with: the program's parent's, like 0 to 2. */
+struct popcorn_inherited {
+	s32 fd;
+	u64 ino;
+};
+
+#define POPCORN_INHERITED 32
+
 struct popcorn_process {
 	struct popcorn_thread *threads;
 	u32 nthreads;
@@ -82,6 +90,9 @@ struct popcorn_process {
 	char *agent_stack;
 	int agent_sock;		/* to the tool, or -1 */
 
+	struct popcorn_inherited inherited[POPCORN_INHERITED];
+	u32 ninherited;
+
 	u64 every;		/* POPCORN_EVERY, or 0 */
 	const char *every_file;	/* POPCORN_FILE: every n-th point writes it and ends, or NULL */
 	const char *stats_file;	/* POPCORN_STATS */
@@ -89,6 +100,12 @@ struct popcorn_process {
 };
 
 extern struct popcorn_process popcorn;
+
+/* The common data in whole pages. */
+static inline u64 popcorn_data_end(void)
+{
+	return ((u64)_end + 4095) & ~4095ull;
+}
 
 /* lock.c: holders have all signals blocked, so that a handler may map memory. */
 void popcorn_lock(struct popcorn_lock *l);
@@ -138,6 +155,7 @@ void popcorn_stop(struct popcorn_thread *t);
 void popcorn_signal_init(void);
 
 /* dump.c */
+void popcorn_inherit(void);
 int popcorn_dump(int fd, const char **why, s64 *number);
 
 /* ask.c */

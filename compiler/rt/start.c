@@ -136,13 +136,14 @@ static void settings(long *sp)
 	popcorn.wait_ms = 2000;
 	for (a = auxv_of(sp); a[0]; a += 2)
 		if (a[0] == AT_SECURE_NR && a[1])
-			return;
+			return popcorn_inherit();
 	popcorn.every = number(env(environ, "POPCORN_EVERY"));
 	popcorn.every_file = env(environ, "POPCORN_FILE");
 	popcorn.stats_file = env(environ, "POPCORN_STATS");
 	ms = number(env(environ, "POPCORN_WAIT_MS"));
 	if (ms)
 		popcorn.wait_ms = ms;
+	popcorn_inherit();
 	if (env(environ, "POPCORN_RESTORE"))
 		popcorn_restore(env(environ, "POPCORN_RESTORE"), sp);
 }

@@ -76,7 +76,9 @@ POPCORN_OFFSET(jump_value, 48);
 POPCORN_OFFSET(rec, 64);
 #undef POPCORN_OFFSET
 
-extern _Thread_local struct popcorn_thread __popcorn_self __attribute__((tls_model("local-exec")));
+/* Instrumented code touches its first cache line only. */
+extern _Thread_local struct popcorn_thread __popcorn_self
+	__attribute__((tls_model("local-exec"), aligned(64)));
 
 /*
  * What a frame leaves when it is captured. resume() belongs to the frame's function, is of type

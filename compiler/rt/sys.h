@@ -30,10 +30,10 @@ typedef int64_t s64;
 #endif
 
 /*
- * Variables that belong to this process and are not to move are in a section that only this ISA has: the link
- * gives common addresses to what all have.
+ * Variables that belong to this process and are not to move: what has no section of its own, the link
+ * puts outside of the common data.
  */
-#define POPCORN_PRIVATE __attribute__((section(".bss.popcorn." POPCORN_ISA)))
+#define POPCORN_PRIVATE __attribute__((section(".bss")))
 
 enum sys_nr {
 	SYS_NR_read = SYS_NR(0, 63),
