@@ -17,7 +17,7 @@ EMPTY_LIBS = {"c", "m", "pthread", "rt", "dl", "util", "crypt", "resolv", "xnet"
 LINKER_MADE = {"_end", "end", "_etext", "etext", "_edata", "edata", "__bss_start", "__ehdr_start", "_GLOBAL_OFFSET_TABLE_",
                "_DYNAMIC", "__popcorn_program", "__popcorn_text", "__popcorn_text_end", "__popcorn_data",
                "__popcorn_data_end", "__dso_handle"}
-LIBRARIES = ("libc.a", "libpopcorn-rt.a")
+LIBRARIES = ("libc.a", "libpopcorn.a", "libbuiltins.a")
 NEVER_CAPTURED = ("(builtins.",)
 
 
