@@ -159,7 +159,7 @@ static bool send(struct dsm_region *r, struct dsm_invs *all, u16 to)
 }
 
 /* The sharers @mask of @t's page are asked, each by itself. */
-static void send_one(struct dsm_txn *t, u64 mask)
+static noinline_for_stack void send_one(struct dsm_txn *t, u64 mask)
 {
 	struct dsm_region *r = t->r;
 	struct dsm_run run DSM_UNINIT;
@@ -203,6 +203,18 @@ void dsm_invs_send(struct dsm_region *r, struct dsm_invs *all)
 	all->n = 0;
 }
 
+/* @to has dropped @t's page. A frame of its own: with @all it would be a large one. */
+static noinline_for_stack void acked(struct dsm_txn *t, u16 to, struct dsm_answers *all)
+{
+	struct dsm_run run DSM_UNINIT;
+
+	dsm_run_begin(&run, t->r, dsm_page(t->r, t->index), t->index);
+	run.answers = all;
+	if (run.dir->now == &t->x)
+		dsm_run_ack(&run, to);
+	dsm_run(&run);
+}
+
 /**
  * dsm_invs_item - INV for several pages has been answered
  * @item: of it
@@ -218,22 +230,16 @@ void dsm_invs_item(struct dsm_item *item)
 	u32 gone = status ? 0 : s->a.len == sizeof(s->gone) ? le32_to_cpu(s->gone) : ~0u, i;
 	bool dead = status == -EHOSTDOWN || status == -ESHUTDOWN;
 	struct dsm_answers all DSM_UNINIT;
-	struct dsm_run run DSM_UNINIT;
 
 	dsm_region_get(r);
 	all.n = 0;
 	for (i = 0; i < s->n && !dead; i++) { /* of a death dsm_home_dead() says so for all pages */
 		struct dsm_txn *t = s->t[i];
 
-		if (!(gone >> (t->index - s->first) & 1)) {
+		if (gone >> (t->index - s->first) & 1)
+			acked(t, s->to, &all);
+		else
 			send_one(t, 1ull << s->to);
-			continue;
-		}
-		dsm_run_begin(&run, r, dsm_page(r, t->index), t->index);
-		run.answers = &all;
-		if (run.dir->now == &t->x)
-			dsm_run_ack(&run, s->to);
-		dsm_run(&run);
 	}
 	dsm_answers_send(&all);
 	for (i = 0; i < s->n; i++)
