@@ -152,7 +152,7 @@ def test_a_cut_that_nobody_dies_of(cluster2):
     """A node whose lease on the home is lost uses no page and waits; healed, it goes on where it was."""
     c = cluster2
     load(c, "msg_socket", hb_ms=100, lease_ms=1500, dead_ms=15000)
-    run = Run(everywhere(c), "message", 2, 2000)
+    run = Run(everywhere(c), "message", 2, 2000 // c[1].slow)
     joined(c)
     c.cut(1, 2)
     c[2].wait_for("grep -q ' paused ' /proc/popcorn_regions", 10)
