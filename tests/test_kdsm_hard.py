@@ -125,6 +125,23 @@ def test_hammers_for_long(cluster, kernel, arch, driver):
     n.gone()
 
 
+def upgrades(c, driver, ms):
+    """On three machines, so that who writes page after page has two to tell."""
+    n = Nodes(c, driver, **SLOW)
+    n.hard("upgrades", ms)
+    n.gone()
+
+
+def test_streams_of_upgrades(cluster):
+    upgrades(cluster(3), "msg_rdma", 1000)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("kernel,arch,driver", ALL)
+def test_streams_of_upgrades_for_long(cluster, kernel, arch, driver):
+    upgrades(cluster(3, kernel=kernel, arch=arch), driver, 60000)
+
+
 def calls(c, driver, rounds, nodes):
     """read, write and O_DIRECT of a block device and a file, futex, ptrace, fork, exec, a core, madvise, mlock,
     mremap, mprotect, vmsplice, munmap of a part."""

@@ -303,7 +303,7 @@ def test_litmus_for_long(wire, fault):
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("wire", WIRES)
 @pytest.mark.parametrize("nodes,fault", ((2, "sigbus"), (4, "thread")))
-@pytest.mark.parametrize("hammer", ("atomics", "peterson", "false_sharing", "straddle"))
+@pytest.mark.parametrize("hammer", ("atomics", "peterson", "false_sharing", "straddle", "upgrades"))
 def test_hammers_for_long(hammer, nodes, fault, wire):
     done = run(BIN / "popcorn", "run", "-n", f"local:{nodes}", "-w", wire, "-f", fault, "-d", 60000,
                BIN / "kdsm-hard", hammer, nodes, 60000, bound=300)

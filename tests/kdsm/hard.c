@@ -36,6 +36,7 @@
 
 #define PAGE	4096
 #define PAGES	64
+#define STREAM	500	/* pages after these */
 #define LIMIT_S	170
 #define NODES	8
 
@@ -194,6 +195,45 @@ static void t_straddle(void)
 	meet();
 	want(record[0] == (unsigned char)*word(1, 0) && n);
 	printf("records %u\n", *word(1, 0));
+}
+
+/*
+ * Each in turn writes page after page, which all have: rights are asked for ahead, and copies dropped
+ * together. The others look on, or don't: a page is as it was or as it will be, never goes back, and is
+ * what was written last when all have met.
+ */
+static void t_upgrades(void)
+{
+	static uint32_t seen[STREAM];
+	uint32_t n = 0, seed = me + 1, at, i, k;
+	uint64_t end = now_ms() + ms;
+
+	for (;; n++) {
+		for (i = 0; i < STREAM; i++)
+			want(atomic_load(word(PAGES + i, 8)) == n);
+		if (!me && now_ms() >= end)
+			atomic_store(word(0, 0), 1);
+		meet();
+		if (atomic_load(word(0, 0)))
+			break;
+		seed = seed * 1103515245 + 12345;
+		for (i = 0; i < STREAM; i++) {
+			at = PAGES + (i + seed % 5 * 100) % STREAM;
+			if (n % nodes == me) {
+				atomic_store(word(at, 4088), n + 1);
+				want(atomic_exchange(word(at, 8), n + 1) == n);
+			} else if ((seed >> 16) % 3) {
+				if ((seed >> 16) % 3 == 2)
+					at = PAGES + (seed >> 16) * i % STREAM;
+				k = atomic_load(word(at, 8));
+				want(k == n || (k == n + 1 && atomic_load(word(at, 4088)) == k));
+				want(k >= seen[at - PAGES]);
+				seen[at - PAGES] = k;
+			}
+		}
+		meet();
+	}
+	printf("upgrades %u\n", n * STREAM);
 }
 
 /* --------------------------------------------------------------- system calls */
@@ -589,14 +629,16 @@ static const struct {
 	const char *name;
 	void (*run)(void);
 	void (*on_bus)(int sig, siginfo_t *si, void *c);
+	unsigned int pages;
 } tests[] = {
-	{ "atomics", t_atomics, NULL },
-	{ "peterson", t_peterson, NULL },
-	{ "false_sharing", t_false_sharing, NULL },
-	{ "straddle", t_straddle, NULL },
-	{ "calls", t_calls, NULL },
-	{ "chaos", t_chaos, on_bus },
-	{ "victim", t_victim, on_thread_bus },
+	{ "atomics", t_atomics, NULL, PAGES },
+	{ "peterson", t_peterson, NULL, PAGES },
+	{ "false_sharing", t_false_sharing, NULL, PAGES },
+	{ "straddle", t_straddle, NULL, PAGES },
+	{ "upgrades", t_upgrades, NULL, PAGES + STREAM },
+	{ "calls", t_calls, NULL, PAGES },
+	{ "chaos", t_chaos, on_bus, PAGES },
+	{ "victim", t_victim, on_thread_bus, PAGES },
 };
 
 int main(int argc, char **argv)
@@ -626,7 +668,7 @@ int main(int argc, char **argv)
 		die("open %d", e);
 	me = popcorn_self(p);
 	home = getenv("KDSM_HOME") ? atoi(getenv("KDSM_HOME")) : 0;
-	e = me == home ? popcorn_create(p, id, PAGES * PAGE, NULL, &r) : popcorn_attach(p, home, id, &r);
+	e = me == home ? popcorn_create(p, id, tests[i].pages * PAGE, NULL, &r) : popcorn_attach(p, home, id, &r);
 	if (e)
 		die("region %d", e);
 	mem = popcorn_map(r, NULL);
