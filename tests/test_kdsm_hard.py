@@ -128,12 +128,13 @@ def test_hammers_for_long(cluster, kernel, arch, driver):
 def upgrades(c, driver, ms):
     """On three machines, so that who writes page after page has two to tell."""
     n = Nodes(c, driver, **SLOW)
-    n.hard("upgrades", ms)
+    for hold in (0, 50000):
+        n.hard("upgrades", ms, env=f"KDSM_HOLD={hold}")
     n.gone()
 
 
 def test_streams_of_upgrades(cluster):
-    upgrades(cluster(3), "msg_rdma", 1000)
+    upgrades(cluster(3), "msg_rdma", 500)
 
 
 @pytest.mark.soak

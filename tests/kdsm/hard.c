@@ -6,7 +6,7 @@
  *	POPCORN_NODE=kernel:N kdsm-hard TEST NODES MS [ID]
  *
  * Hammers go on for MS milliseconds of node 0's clock, who is the home; others until it says so.
- * KDSM_LIMIT: seconds after which a program ends that hangs.
+ * KDSM_LIMIT: seconds after which a program ends that hangs; KDSM_HOLD: µs that a page is kept.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -36,7 +36,9 @@
 
 #define PAGE	4096
 #define PAGES	64
-#define STREAM	500	/* pages after these */
+#define STREAM	200	/* pages, in two chunks of the kernel's records */
+#define STREAM_AT 412
+#define PASSES	3
 #define LIMIT_S	170
 #define NODES	8
 
@@ -199,36 +201,37 @@ static void t_straddle(void)
 
 /*
  * Each in turn writes page after page, which all have: rights are asked for ahead, and copies dropped
- * together. The others look on, or don't: a page is as it was or as it will be, never goes back, and is
- * what was written last when all have met.
+ * together. It does so several times, while others look on: for them no page goes back. When all have
+ * met, all find what was written last.
  */
 static void t_upgrades(void)
 {
 	static uint32_t seen[STREAM];
-	uint32_t n = 0, seed = me + 1, at, i, k;
+	uint32_t n = 0, seed = me + 1, at, i, k, pass, how;
 	uint64_t end = now_ms() + ms;
 
-	for (;; n++) {
+	for (;; n += PASSES) {
 		for (i = 0; i < STREAM; i++)
-			want(atomic_load(word(PAGES + i, 8)) == n);
-		if (!me && now_ms() >= end)
+			want(atomic_load(word(STREAM_AT + i, 8)) == n);
+		if (!me && n >= nodes * PASSES && now_ms() >= end)
 			atomic_store(word(0, 0), 1);
 		meet();
 		if (atomic_load(word(0, 0)))
 			break;
-		seed = seed * 1103515245 + 12345;
-		for (i = 0; i < STREAM; i++) {
-			at = PAGES + (i + seed % 5 * 100) % STREAM;
-			if (n % nodes == me) {
-				atomic_store(word(at, 4088), n + 1);
-				want(atomic_exchange(word(at, 8), n + 1) == n);
-			} else if ((seed >> 16) % 3) {
-				if ((seed >> 16) % 3 == 2)
-					at = PAGES + (seed >> 16) * i % STREAM;
-				k = atomic_load(word(at, 8));
-				want(k == n || (k == n + 1 && atomic_load(word(at, 4088)) == k));
-				want(k >= seen[at - PAGES]);
-				seen[at - PAGES] = k;
+		for (pass = 1; pass <= PASSES; pass++) {
+			seed = seed * 1103515245 + 12345;
+			how = n / PASSES % nodes == me ? 0 : 1 + (seed >> 16) % 3;
+			for (i = 0; i < STREAM && how < 3; i++) {
+				at = how < 2 ? i : (seed >> 16) * i % STREAM;
+				k = atomic_load(word(STREAM_AT + at, 8));
+				want(k >= seen[at] && k <= n + PASSES);
+				want(atomic_load(word(STREAM_AT + at, 4088)) >= k);
+				seen[at] = k;
+				if (how)
+					continue;
+				want(k == n + pass - 1);
+				atomic_store(word(STREAM_AT + at, 4088), n + pass);
+				atomic_store(word(STREAM_AT + at, 8), n + pass);
 			}
 		}
 		meet();
@@ -635,7 +638,7 @@ static const struct {
 	{ "peterson", t_peterson, NULL, PAGES },
 	{ "false_sharing", t_false_sharing, NULL, PAGES },
 	{ "straddle", t_straddle, NULL, PAGES },
-	{ "upgrades", t_upgrades, NULL, PAGES + STREAM },
+	{ "upgrades", t_upgrades, NULL, STREAM_AT + STREAM },
 	{ "calls", t_calls, NULL, PAGES },
 	{ "chaos", t_chaos, on_bus, PAGES },
 	{ "victim", t_victim, on_thread_bus, PAGES },
@@ -644,7 +647,8 @@ static const struct {
 int main(int argc, char **argv)
 {
 	struct sigaction sa = { .sa_flags = SA_SIGINFO | SA_NODEFER };
-	const char *limit = getenv("KDSM_LIMIT");
+	const char *limit = getenv("KDSM_LIMIT"), *hold = getenv("KDSM_HOLD");
+	struct popcorn_region_opts opts = { .hold_us = hold ? atoi(hold) : 0 };
 	unsigned int limit_s, i;
 	int e;
 
@@ -668,7 +672,7 @@ int main(int argc, char **argv)
 		die("open %d", e);
 	me = popcorn_self(p);
 	home = getenv("KDSM_HOME") ? atoi(getenv("KDSM_HOME")) : 0;
-	e = me == home ? popcorn_create(p, id, tests[i].pages * PAGE, NULL, &r) : popcorn_attach(p, home, id, &r);
+	e = me == home ? popcorn_create(p, id, tests[i].pages * PAGE, &opts, &r) : popcorn_attach(p, home, id, &r);
 	if (e)
 		die("region %d", e);
 	mem = popcorn_map(r, NULL);
