@@ -7,7 +7,7 @@ could hold an address of lies there in all of them, with the same initial bytes.
 import os
 import sys
 
-from .elf import ALLOC, EXEC, NOBITS, PT_LOAD, PT_TLS, TLS, STT_FILE, STT_SECTION, Elf
+from .elf import ALLOC, EXEC, NOBITS, PT_LOAD, PT_TLS, TLS, STT_FILE, STT_NOTYPE, STT_SECTION, Elf
 from .isa import ISAS, TOP
 
 USAGE = "usage: popcorn-check [--all] PROGRAM | BINARY BINARY..."
@@ -29,9 +29,11 @@ class Program:
         # name -> values: a name can be there more than once, as file-local symbols
         self.symbols, self.private = {}, {}
         for s in self.elf.symbols():
-            if s.type in (STT_FILE, STT_SECTION) or not 0 < s.section < len(self.elf.sections) or not s.name or s.name[:1] == "$":
+            if s.type in (STT_FILE, STT_SECTION) or not 0 < s.section < len(self.elf.sections) or not s.name or s.name.startswith(("$", ".L")):
                 continue
             where = self.elf.sections[s.section]
+            if s.type == STT_NOTYPE and where.flags & EXEC:
+                continue                    # a label inside an assembly function
             table = self.private if where.name.startswith(PRIVATE) else self.symbols
             table.setdefault(s.name, []).append((s.value, where))
         self.tls = next((s for s in self.elf.segments if s[0] == PT_TLS), None)

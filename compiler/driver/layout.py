@@ -223,6 +223,7 @@ class Layout:
         owned("rodata", ":rodata")
         out.append(f"  __popcorn_data = {isa.DATA:#x};")
         section(".tdata", "tdata", self.slots["tdata"], ":data :tls")
+        out.append(f"  . = {b['tbss'][0]:#x};")            # lld has no ear for the address of a .tbss
         section(".tbss", "tbss", self.slots["tbss"], ":data :tls")
         for prefix in ARRAYS:
             mine = [s for s in self.slots["array"] if s.key.startswith(prefix)]
@@ -240,8 +241,8 @@ class Layout:
         end = b["bss"][1]
         out += [f"  PROVIDE(end = {end:#x}); PROVIDE(_end = {end:#x});", f"  __popcorn_data_end = {b['all data'][1]:#x};",
                 f"  .private.rodata {area:#x} : {{ *(.rodata .rodata.* .srodata .srodata.*) *(.eh_frame_hdr .eh_frame) }} :privro",
-                f"  .private.data {area + isa.PRIVATE_MAX // 2:#x} : {{ *(.data .data.* .sdata .sdata.*) "
-                "*(.got .got.plt .igot .igot.plt) } :privrw",
-                "  .private.bss ALIGN(64) (NOLOAD) : { *(.bss .bss.* .sbss .sbss.*) *(COMMON) } :privrw",
+                f"  . = {area + isa.PRIVATE_MAX // 2:#x};",
+                "  .private.data : { *(.data .data.* .sdata .sdata.*) *(.got .got.plt .igot .igot.plt) } :privrw",
+                "  .private.bss (NOLOAD) : { *(.bss .bss.* .sbss .sbss.*) *(COMMON) } :privrw",
                 "  /DISCARD/ : { *(.comment .note .note.* .riscv.attributes .popcorn.object .llvm.*) }", "}", ""]
         return "\n".join(out)
