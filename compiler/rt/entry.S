@@ -32,7 +32,7 @@ popcorn_clone:
 1:	ret
 	.size popcorn_clone, . - popcorn_clone
 
-	.section .text.popcorn_sigreturn, "ax", @progbits
+	.text				/* not common to the ISAs: here it isn't the section's start */
 	.globl popcorn_sigreturn
 	.hidden popcorn_sigreturn
 	.type popcorn_sigreturn, @function
