@@ -24,7 +24,7 @@ HELLO = r"""
 #include <errno.h>
 int data = 1, bss[1000]; static int local = 7; const int table[] = {1, 2, 3};
 _Thread_local int tls = 5; static _Thread_local char tls_bss[40]; _Thread_local long tls_aligned __attribute__((aligned(128))) = 9;
-__attribute__((section("mine"))) int mine[2] = {4, 5}; extern int __start_mine[], __stop_mine[];
+__attribute__((section("mine"))) int own[2] = {4, 5}; extern int __start_mine[], __stop_mine[];
 static int called;
 static void __attribute__((constructor(200))) second(void) { called = called * 10 + 2; }
 static void __attribute__((constructor(101))) first(void) { called = called * 10 + 1; }
@@ -40,7 +40,7 @@ int main(int argc, char **argv)
 	qsort(v, 3, sizeof(*v), compare);
 	strcpy(p, "abc");
 	errno = 0;
-	printf("%s %d%d%d %d %d %.3f %d %Lg\n", p, v[0], v[1], v[2], called, functions[0](argc), scaled(argc), mine[1], 1.5L);
+	printf("%s %d%d%d %d %d %.3f %d %Lg\n", p, v[0], v[1], v[2], called, functions[0](argc), scaled(argc), own[1], 1.5L);
 	if (argc < 2)
 		return 3;
 	printf("function %p %p %p\n", (void *)main, (void *)compare, (void *)many);
@@ -48,7 +48,7 @@ int main(int argc, char **argv)
 	printf("data %p %p %p %p\n", (void *)&data, (void *)bss, (void *)&local, (void *)table);
 	printf("tls %p %ld %ld %d\n", (void *)0, (char *)&tls_aligned - (char *)&tls, (char *)tls_bss - (char *)&tls, tls);
 	printf("literal %p\n", (void *)"a literal of this program");
-	printf("section %p %p %p\n", (void *)mine, (void *)__start_mine, (void *)__stop_mine);
+	printf("section %p %p %p\n", (void *)own, (void *)__start_mine, (void *)__stop_mine);
 	printf("stdout %p errno %ld\n", (void *)stdout, (long)((char *)&errno - (char *)&tls));
 	printf("%d\n", *(argv[0]) != 0);
 	return 3;
@@ -153,7 +153,7 @@ def symbol_at(blob, name):
 
 
 @pytest.mark.parametrize("name, kind", [("many", "function"), ("data", "datum"), ("tls", "TLS variable"), ("main.resume", "function"),
-                                        ("mine", "datum"), ("malloc", "function")])
+                                        ("own", "datum"), ("malloc", "function")])
 def test_check_finds_a_moved_symbol(hello, tmp_path, name, kind):
     def move(blob):
         at = symbol_at(blob, name) + 8

@@ -79,7 +79,7 @@ def differences(programs):
             elif not x.flags & EXEC and x.type != NOBITS:
                 p_data, q_data = a.elf.data(x), p.elf.data(y)
                 if p_data != q_data:
-                    at = next(k for k in range(len(p_data)) if p_data[k] != q_data[k]) & ~7
+                    at = next(k for k in range(len(p_data)) if p_data[k] != q_data[k])
                     found.append(f"{owner(a, x.addr + at)}: its bytes at {x.addr + at:#x} are {p_data[at:at + 8].hex()} "
                                  f"in {first}, {q_data[at:at + 8].hex()} in {i}")
         if a.tls and p.tls and (a.tls[3], a.tls[5], a.tls[6], a.tls[7]) != (p.tls[3], p.tls[5], p.tls[6], p.tls[7]):
