@@ -41,13 +41,12 @@ struct control {
 	s32 fd, pad;
 };
 
-static int receive_fd(int sock)
+static int receive_fd(int sock, char *what)
 {
-	char byte;
 	struct {
 		void *base;
 		u64 len;
-	} iov = { &byte, 1 };
+	} iov = { what, 1 };
 	struct control c = { .len = 0 };
 	struct message m = {
 		.iov = &iov, .iov_len = 1, .control = &c, .control_len = sizeof(c),
@@ -63,10 +62,11 @@ static int receive_fd(int sock)
  * popcorn_ask_connect - to the tool that has sent the signal
  * @request: what it sent along
  * @image: the file that it wants the image in
+ * @what: 'x' if the process is to end afterwards
  *
  * Returns a socket, or -errno.
  */
-int popcorn_ask_connect(u64 request, int *image)
+int popcorn_ask_connect(u64 request, int *image, char *what)
 {
 	struct address a = { .family = AF_UNIX_NR };
 	struct sys_timespec wait = { WAIT_S, 0 };
@@ -85,7 +85,7 @@ int popcorn_ask_connect(u64 request, int *image)
 	if (!sys(connect, sock, &a, 2 + n) &&
 	    !sys(getsockopt, sock, SOL_SOCKET_NR, SO_PEERCRED_NR, &peer, &len) &&
 	    (!peer.uid || peer.uid == (u32)sys(geteuid, 0))) {
-		*image = receive_fd(sock);
+		*image = receive_fd(sock, what);
 		if (*image >= 0)
 			return sock;
 	}

@@ -16,7 +16,7 @@ define rt-isa
 build/obj/rt/$(1)/%.o: compiler/rt/% $(RT_HDR) compiler/rt/build.mk
 	@mkdir -p $$(@D)
 	$(RT_CC) $(RT_TARGET_$(1)) $(RT_CFLAGS) -c -o $$@ $$<
-build/compiler/sysroot/lib/$(1)/libpopcorn.a: $(RT_SRC:compiler/rt/%=build/obj/rt/$(1)/%.o)
+build/compiler/rt/$(1)/libpopcorn-rt.a: $(RT_SRC:compiler/rt/%=build/obj/rt/$(1)/%.o)
 	@mkdir -p $$(@D)
 	rm -f $$@
 	llvm-ar-19 qcsD $$@ $$^
@@ -24,7 +24,7 @@ endef
 $(foreach i,$(RT_ISAS),$(eval $(call rt-isa,$(i))))
 
 .PHONY: compiler-rt
-compiler-rt: $(RT_ISAS:%=build/compiler/sysroot/lib/%/libpopcorn.a)
+compiler-rt: $(RT_ISAS:%=build/compiler/rt/%/libpopcorn-rt.a)
 compiler: compiler-rt
 
 # A program made by hand, for tests of the runtime alone.
@@ -33,11 +33,11 @@ RT_TEST := tests/compiler/rt
 RT_FRAMES := $(RT_ISAS:%=build/bin/rt-frames_%)
 
 define rt-frames
-build/bin/rt-frames_$(1): $(RT_TEST)/frames.c $(RT_TEST)/frames.ld build/compiler/sysroot/lib/$(1)/libpopcorn.a
+build/bin/rt-frames_$(1): $(RT_TEST)/frames.c $(RT_TEST)/frames.ld build/compiler/rt/$(1)/libpopcorn-rt.a
 	@mkdir -p $$(@D) build/obj/rt
 	$(RT_CC) $(RT_TARGET_$(1)) $(RT_CFLAGS) -I. -c -o build/obj/rt/frames_$(1).o $$<
 	ld.lld-19 -static --gc-sections -z norelro -T $(RT_TEST)/frames.ld -o $$@ \
-		build/obj/rt/frames_$(1).o build/compiler/sysroot/lib/$(1)/libpopcorn.a
+		build/obj/rt/frames_$(1).o build/compiler/rt/$(1)/libpopcorn-rt.a
 endef
 $(foreach i,$(RT_ISAS),$(eval $(call rt-frames,$(i))))
 

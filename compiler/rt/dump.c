@@ -367,6 +367,8 @@ static int look_at(struct dump *d, int fd, struct popcorn_image_file *f)
 		return -SYS_EBUSY;
 	}
 	if (d->path[0] != '/' || ends_in(d->path, " (deleted)")) {
+		if (inherited(fd, st.ino))
+			return 0;
 		d->why = "the file of a descriptor has no name any more:";
 		d->number = fd;
 		return -SYS_EBUSY;

@@ -354,10 +354,12 @@ static int check_section(struct check *c, const struct popcorn_image_part *s)
 		[POPCORN_IMAGE_END] = check_end,
 	};
 	const u8 *tail = s->payload + ((s->length + 15) & ~15ull);
+	struct popcorn_image_section h;
 	struct popcorn_image_tail t;
 
 	__builtin_memcpy(&t, tail, sizeof(t));
-	if (t.type != s->type || t.length != s->length ||
+	__builtin_memcpy(&h, s->payload - sizeof(h), sizeof(h));
+	if (h.reserved || t.type != s->type || t.length != s->length ||
 	    t.crc != popcorn_crc32c(0, s->payload, tail - s->payload))
 		return bad(c, "damaged: a checksum is wrong");
 	if (s->type < POPCORN_IMAGE_PROCESS || s->type > POPCORN_IMAGE_END)

@@ -170,7 +170,7 @@ static void run_thread(void *arg)
 
 static void start_thread(struct popcorn_thread *t)
 {
-	u64 bytes = (t->stack_bytes ? t->stack_bytes : STACK_BYTES) + STACK_GUARD;
+	u64 bytes = t->stack_bytes ? t->stack_bytes : STACK_BYTES;
 	long p = sys(mmap, NULL, bytes, SYS_PROT_READ | SYS_PROT_WRITE,
 		     SYS_MAP_PRIVATE | SYS_MAP_ANONYMOUS | SYS_MAP_NORESERVE, -1, 0);
 
@@ -178,7 +178,7 @@ static void start_thread(struct popcorn_thread *t)
 		refuse("no memory for the stack of a thread");
 	sys(mprotect, p, STACK_GUARD, SYS_PROT_NONE);
 	t->stack_map = (char *)p;
-	t->stack_bytes = bytes - STACK_GUARD;
+	t->stack_bytes = bytes;
 	if (popcorn_clone(THREAD_FLAGS, (char *)p + bytes, run_thread, t, __popcorn_tp_of(t->tls), NULL) < 0)
 		refuse("a thread can't be started");
 }

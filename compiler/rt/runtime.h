@@ -159,7 +159,7 @@ void popcorn_inherit(void);
 int popcorn_dump(int fd, const char **why, s64 *number);
 
 /* ask.c */
-int popcorn_ask_connect(u64 request, int *image);
+int popcorn_ask_connect(u64 request, int *image, char *what);
 void popcorn_ask_answer(int sock, const struct popcorn_line *l);
 
 /* restore.c */

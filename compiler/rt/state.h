@@ -21,7 +21,8 @@ enum popcorn_unwinding {
  * Instrumented code knows the offsets below 64; what follows is the runtime's own.
  */
 struct popcorn_thread {
-	uint32_t flag;		/* not 0: call __popcorn_point() at the next point; signal 35 sets it */
+	uint32_t flag;		/* not 0: call __popcorn_point() at the next point; signal 35 sets it.
+				   The highest bit is the plugin's: a frame resumes in its own function */
 	uint32_t unwinding;	/* enum popcorn_unwinding */
 	char *ssp;		/* shadow stack pointer: grows down, 16-aligned */
 	char *ss_end;		/* lowest address that ssp may have */
@@ -30,7 +31,7 @@ struct popcorn_thread {
 	void *jump_buf;		/* POPCORN_LONGJMP: the jmp_buf, which names the frame */
 	const char *pin_why;	/* what pinned last, for the user: who pins keeps and puts back the older */
 	uint64_t jump_value;	/* POPCORN_LONGJMP: what setjmp() returns */
-	uint64_t spare;
+	void *rewind;		/* the record of a frame that resumes in its own function: the plugin's */
 
 	/* The buffer of records, offset 64. They grow down: the outermost, saved last, is the lowest. */
 	char *rec;		/* on capture the record saved last, on resume the one that is next */
@@ -58,7 +59,7 @@ struct popcorn_thread {
 		int32_t flags, pad;
 		uint64_t bytes;
 	} alt;
-	char *stack_map;	/* native stack, if the runtime made it: private to this ISA */
+	char *stack_map;	/* native stack with its guard, NULL if the kernel made it: private to this ISA */
 	uint64_t stack_bytes;
 };
 

@@ -143,7 +143,8 @@ static void image_to_file(void)
 static void image_to_tool(u64 request)
 {
 	struct popcorn_line l = { .len = 0 }, reason = { .len = 0 };
-	int image = -1, sock = popcorn_ask_connect(request, &image), err;
+	char what = 0;
+	int image = -1, sock = popcorn_ask_connect(request, &image, &what), err;
 
 	if (sock < 0)
 		return;
@@ -159,6 +160,8 @@ static void image_to_tool(u64 request)
 	}
 	sys(close, image);
 	popcorn_ask_answer(sock, &l);
+	if (!err && what == 'x')
+		sys(exit_group, POPCORN_ENDED_FOR_IMAGE);
 	sys(close, sock);
 }
 

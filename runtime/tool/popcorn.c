@@ -27,6 +27,8 @@ static const char usage[] =
 "                popcorn run --nodes local:4 PROGRAM; see popcorn run --help\n"
 "  bench dsm     what shared memory costs here: popcorn bench dsm --nodes local:2\n"
 "  dsm-prof      which pages move between nodes, by whom and why; see popcorn dsm-prof --help\n"
+"  checkpoint    a process that popcorn-cc has built, to a file: popcorn checkpoint PID FILE\n"
+"  restore       goes on with it, on any of its ISAs: popcorn restore FILE\n"
 "\n"
 "  -j, --json    JSON\n"
 "  -R, --root DIR  read /proc, /sys and /etc below DIR\n"
@@ -112,6 +114,8 @@ static const struct {
 	{ "run", cmd_run },
 	{ "bench", cmd_bench },
 	{ "dsm-prof", cmd_dsm_prof },
+	{ "checkpoint", cmd_checkpoint },
+	{ "restore", cmd_restore },
 };
 
 int main(int argc, char **argv)
@@ -148,14 +152,15 @@ int main(int argc, char **argv)
 		return EXIT_USAGE;
 	}
 	if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) &&
-	    strcmp(*argv, "run") && strcmp(*argv, "bench") && strcmp(*argv, "dsm-prof")) {
+	    strcmp(*argv, "run") && strcmp(*argv, "bench") && strcmp(*argv, "dsm-prof") &&
+	    strcmp(*argv, "checkpoint") && strcmp(*argv, "restore")) {
 		fputs(usage, stdout);
 		return EXIT_OK;
 	}
 	for (i = 0; i < sizeof(commands) / sizeof(*commands); i++)
 		if (!strcmp(commands[i].name, *argv))
 			return commands[i].run(argc, argv);
-	fprintf(stderr, "popcorn: unknown command '%s': peers, stat, waits, doctor, run, bench or dsm-prof\n",
-		*argv);
+	fprintf(stderr, "popcorn: unknown command '%s': peers, stat, waits, doctor, run, bench, dsm-prof, "
+		"checkpoint or restore\n", *argv);
 	return EXIT_USAGE;
 }

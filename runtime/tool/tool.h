@@ -95,6 +95,11 @@ int cmd_run(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int exec_own(char **argv);
 
+/* ------------------------------------------------------------ checkpoint.c */
+
+int cmd_checkpoint(int argc, char **argv);
+int cmd_restore(int argc, char **argv);
+
 /* ------------------------------------------------------------------ prof.c */
 
 int cmd_dsm_prof(int argc, char **argv);

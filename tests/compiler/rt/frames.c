@@ -8,7 +8,7 @@
 #include "compiler/rt/sys.h"
 
 #define DEPTH 30
-#define ROUNDS 8
+#define ROUNDS 8	/* that are printed; the third argument, n, makes 10^n of each */
 #define MAX_THREADS 4
 #define TLS_ROOM 1024
 
@@ -21,6 +21,7 @@ static struct {
 	u32 left;
 	u32 nthreads;
 	s32 pinned;
+	u64 rounds;
 } state __attribute__((section(".data.state")));
 
 const unsigned char __popcorn_program[32] = "frames";
@@ -189,7 +190,7 @@ void *work_resume(char *record);
 
 static void *work_on(u64 round, u64 who, char *record)
 {
-	for (; round < ROUNDS; round++) {
+	for (; round < state.rounds; round++) {
 		u64 top;
 
 		if (record) {
@@ -216,8 +217,8 @@ static void *work_on(u64 round, u64 who, char *record)
 			return NULL;
 		}
 		state.sum[who] += top;
-		if (state.nthreads == 1)
-			print("round", round, top);
+		if (state.nthreads == 1 && !(round % (state.rounds / ROUNDS)))
+			print("round", round / (state.rounds / ROUNDS), top);
 	}
 	if (__atomic_sub_fetch(&state.left, 1, __ATOMIC_SEQ_CST)) {
 		__popcorn_thread_gone();
@@ -273,7 +274,10 @@ __attribute__((used)) void start_c(long *sp)
 	u64 i;
 
 	state.nthreads = own[0] > 1 ? argv[1][0] - '0' : 1;
-	state.pinned = own[0] > 2 ? argv[2][0] - '0' : -1;
+	state.pinned = own[0] > 2 ? argv[2][0] - '0' : -1;	/* '/': none */
+	state.rounds = ROUNDS;
+	for (i = own[0] > 3 ? argv[3][0] - '0' : 0; i; i--)
+		state.rounds *= 10;
 	state.left = state.nthreads;
 	state.heap = (u64 *)__popcorn_mmap(NULL, 0x10000, 3, SYS_MAP_PRIVATE | SYS_MAP_ANONYMOUS, -1, 0);
 	sys_set_tp(__popcorn_tp_of(state.tls[0] + 64));

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: GPL-2.0-only OR MIT
+"""
+The compiler's runtime: threads captured and resumed, and processes in files, between the three ISAs. The program is
+made by hand (tests/compiler/rt/frames.c): neither the plugin nor the libc takes part.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+import tap
+
+TOP = Path(__file__).resolve().parent.parent
+POPCORN = TOP / "build/bin/popcorn"
+RUNNERS = {"x86-64": [], "aarch64": ["qemu-aarch64-static"], "riscv64": ["qemu-riscv64-static"]}
+ISAS = list(RUNNERS)
+WRITTEN = 75        # exit status of a process that has written POPCORN_FILE
+DONE = 7            # of the program itself
+UNIT = sorted(p.stem for p in (TOP / "tests/compiler/rt").glob("test_*.c"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def built():
+    subprocess.run(["make", "-s", "rt-tests", "build/bin/popcorn"], cwd=TOP, check=True, timeout=280)
+
+
+def command(isa, *args):
+    return [*RUNNERS[isa], str(TOP / f"build/bin/rt-frames_{isa}"), *map(str, args)]
+
+
+def run(isa, *args, status=DONE, **env):
+    r = subprocess.run(command(isa, *args), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+                       env={**os.environ, **{f"POPCORN_{k.upper()}": str(v) for k, v in env.items()}})
+    assert r.returncode == status, (r.returncode, r.stdout, r.stderr)
+    return r
+
+
+def stats(file):
+    return {k: int(v) for k, v in re.findall(r"(\w+) (\d+)", Path(file).read_text())}
+
+
+@pytest.fixture(scope="module")
+def reference(built):
+    return {n: run("x86-64", n).stdout for n in (1, 3)}
+
+
+@pytest.mark.parametrize("program", UNIT)
+def test_unit(program):
+    tap.run(TOP / "build/bin" / f"rt-{program}")
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_captured_and_resumed_in_place(isa, reference, tmp_path):
+    for threads, every in ((1, 1), (1, 7), (3, 2)):
+        out = run(isa, threads, every=every, stats=tmp_path / f"s{every}").stdout
+        assert out == reference[threads]
+        s = stats(tmp_path / f"s{every}")
+        assert s["moves"] >= s["points"] // every - threads and not s["refused"]
+
+
+@pytest.mark.parametrize("threads,every", [(1, 19), (3, 67)])
+def test_round_the_isas_through_files(threads, every, reference, tmp_path):
+    """The output is a file: each process goes on in it where the one before has stopped."""
+    out, image, old = tmp_path / "out", tmp_path / "image", tmp_path / "old"
+    env = {**os.environ, "POPCORN_EVERY": str(every), "POPCORN_FILE": str(image), "POPCORN_STATS": str(tmp_path / "s")}
+    with open(out, "w", encoding="ascii") as f:
+        status = subprocess.run(command("x86-64", threads), stdin=subprocess.DEVNULL, stdout=f, env=env,
+                                timeout=60).returncode
+    legs = 0
+    while status == WRITTEN and legs < 100:
+        legs += 1
+        image.rename(old)
+        status = subprocess.run(command(ISAS[legs % 3]), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                env={**env, "POPCORN_RESTORE": str(old)}, timeout=60).returncode
+    assert status == DONE
+    assert out.read_text() == reference[threads]
+    s = stats(tmp_path / "s")
+    assert s["images"] == legs >= 6 and not s["refused"]
+
+
+def test_pinned_threads_stay(reference, tmp_path):
+    out = run("x86-64", 1, 3, every=1, stats=tmp_path / "s").stdout
+    assert out == reference[1]
+    s = stats(tmp_path / "s")
+    assert s["refused"] == 30 and s["moves"] == s["points"] - 30
+
+
+def start(tmp_path, *args, isa="x86-64"):
+    """A process whose output is a file, some rounds on."""
+    out = tmp_path / "out"
+    with open(out, "w", encoding="ascii") as f:
+        p = subprocess.Popen(command(isa, *args), stdin=subprocess.DEVNULL, stdout=f)
+    end = time.monotonic() + 20
+    while "round 0" not in out.read_text() and args[0] == 1 and time.monotonic() < end:
+        time.sleep(0.01)
+    return p, out
+
+
+def checkpoint(pid, file, *options):
+    return subprocess.run([POPCORN, "checkpoint", *options, str(pid), file], capture_output=True, text=True,
+                          timeout=60, stdin=subprocess.DEVNULL)
+
+
+def restore(file, isa, *options, **kw):
+    with_ = ["--with", RUNNERS[isa][0]] if RUNNERS[isa] else []
+    return subprocess.run([POPCORN, "restore", *with_, "--isa", isa, *options, file], capture_output=True,
+                          text=True, timeout=60, stdin=subprocess.DEVNULL, **kw)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_checkpoint_of_a_running_process(threads, tmp_path):
+    """It goes on after it was written, then ends when it is written again; both files go on elsewhere."""
+    want = run("x86-64", threads, "/", 5).stdout
+    p, out = start(tmp_path, threads, "/", 5)
+    try:
+        for n, option in enumerate(([], ["--exit"])):
+            r = checkpoint(p.pid, tmp_path / f"image{n}", *option)
+            assert r.returncode == 0, r.stderr
+        assert p.wait(20) == WRITTEN
+    finally:
+        p.kill()
+        p.wait()
+    for n, isa in enumerate(("aarch64", "riscv64")):
+        r = restore(tmp_path / f"image{n}", isa)
+        assert r.returncode == DONE, r.stderr
+        assert out.read_text() == want
+
+
+def test_restore_finds_the_program(tmp_path):
+    p, out = start(tmp_path, 1, "/", 5)
+    try:
+        assert checkpoint(p.pid, tmp_path / "image", "-x").returncode == 0
+    finally:
+        p.kill()
+        p.wait()
+    r = restore(tmp_path / "image", "x86-64", "--program", TOP / "build/bin/rt-frames_aarch64",
+                "--with", "qemu-aarch64-static")
+    assert r.returncode == DONE
+    assert restore(tmp_path / "image", "x86-64", "--program", "/nowhere/prog").stderr == \
+        "popcorn: restore: /nowhere/prog: No such file or directory\n"
+
+
+def test_a_pinned_thread_refuses_and_all_go_on(tmp_path):
+    want = run("x86-64", 3, "/", 6).stdout
+    p, out = start(tmp_path, 3, "0", 6)        # the first of 10^6 rounds, and then
+    try:
+        r = checkpoint(p.pid, tmp_path / "image")
+        assert r.returncode == 0 or "can't move: pinned by the test" in r.stderr
+        assert p.wait(60) == DONE
+    finally:
+        p.kill()
+        p.wait()
+    assert out.read_text() == want
+
+
+def test_who_is_not_ours_is_left_alone(tmp_path):
+    p = subprocess.Popen(["sleep", "60"], stdin=subprocess.DEVNULL)
+    try:
+        r = checkpoint(p.pid, tmp_path / "image")
+        assert r.returncode == 1
+        assert r.stderr == f"popcorn: checkpoint: process {p.pid} was not built by popcorn-cc\n"
+        assert p.poll() is None
+    finally:
+        p.send_signal(signal.SIGKILL)
+        p.wait()
+    assert not list(tmp_path.iterdir())
+
+
+def one_line(r, *words):
+    assert r.returncode == 1
+    assert r.stderr.count("\n") == 1 and all(w in r.stderr for w in words), r.stderr
+
+
+@pytest.fixture(scope="module")
+def image(built, tmp_path_factory):
+    d = tmp_path_factory.mktemp("image")
+    run("x86-64", 1, every=50, file=d / "image", status=WRITTEN)
+    return (d / "image").read_bytes()
+
+
+def test_damaged_files_are_refused(image, tmp_path):
+    """Every byte counts: wherever one is wrong, the process isn't touched."""
+    file = tmp_path / "image"
+    for at in [*range(0, 200, 7), *range(200, len(image), len(image) // 40), len(image) - 1]:
+        bad = bytearray(image)
+        bad[at] ^= 0x10
+        file.write_bytes(bad)
+        one_line(restore(file, "x86-64"), str(file))
+    for isa in ISAS:
+        one_line(run(isa, restore=file, status=1), str(file), "damaged")
+
+
+def test_truncated_files_are_refused(image, tmp_path):
+    file = tmp_path / "image"
+    for n in (0, 1, 63, 64, 80, len(image) // 2, len(image) - 1):
+        file.write_bytes(image[:n])
+        one_line(restore(file, "x86-64"), str(file))
+        one_line(run("aarch64", restore=file, status=1), str(file))
+    file.write_bytes(image + b"\0" * 16)
+    one_line(restore(file, "x86-64"), "damaged")
+
+
+def test_other_programs_files_are_refused(image, tmp_path):
+    file = tmp_path / "image"
+    file.write_bytes(b"\x7fELF" + bytes(1000))
+    one_line(restore(file, "x86-64"), "not a checkpoint")
+    other = bytearray((TOP / "build/bin/rt-frames_x86-64").read_bytes())
+    at = other.index(b"frames" + bytes(26))
+    other[at:at + 6] = b"otherp"
+    (tmp_path / "other").write_bytes(other)
+    (tmp_path / "other").chmod(0o755)
+    file.write_bytes(image)
+    one_line(restore(file, "x86-64", "-p", tmp_path / "other"), "another program")
+
+
+def test_a_missing_file_is_named(tmp_path):
+    p, out = start(tmp_path, 1, "/", 5)
+    try:
+        assert checkpoint(p.pid, tmp_path / "image", "-x").returncode == 0
+    finally:
+        p.kill()
+        p.wait()
+    out.unlink()
+    one_line(restore(tmp_path / "image", "x86-64"), "can't be opened", str(out))
