@@ -63,7 +63,7 @@ def test_captured_and_resumed_in_place(isa, reference, tmp_path):
         assert s["moves"] >= s["points"] // every - threads and not s["refused"]
 
 
-@pytest.mark.parametrize("threads,every", [(1, 19), (3, 67)])
+@pytest.mark.parametrize("threads,every", [(1, 19), (3, 31)])
 def test_round_the_isas_through_files(threads, every, reference, tmp_path):
     """The output is a file: each process goes on in it where the one before has stopped."""
     out, image, old = tmp_path / "out", tmp_path / "image", tmp_path / "old"
@@ -80,7 +80,7 @@ def test_round_the_isas_through_files(threads, every, reference, tmp_path):
     assert status == DONE
     assert out.read_text() == reference[threads]
     s = stats(tmp_path / "s")
-    assert s["images"] == legs >= 6 and not s["refused"]
+    assert s["images"] == legs >= 4 and not s["refused"]
 
 
 def test_pinned_threads_stay(reference, tmp_path):

@@ -98,18 +98,6 @@ static int put(void *ctx, const void *p, u64 len)
 	return 0;
 }
 
-/* The program's path without its ISA: another one is to find its own. */
-static void program_path(struct dump *d)
-{
-	static const char suffix[] = "_" POPCORN_ISA;
-	long n = sys(readlinkat, SYS_AT_FDCWD, "/proc/self/exe", d->path, sizeof(d->path) - 1);
-	u64 s = sizeof(suffix) - 1;
-
-	d->path[n > 0 ? n : 0] = 0;
-	if (n > (long)s && !__builtin_memcmp(d->path + n - s, suffix, s))
-		d->path[n - s] = 0;
-}
-
 static void put_process(struct dump *d)
 {
 	struct popcorn_image_process p = {
@@ -128,11 +116,10 @@ static void put_process(struct dump *d)
 	sys(umask, p.umask);
 	if (sys(getcwd, cwd, sizeof(cwd)) <= 0 || cwd[0] != '/')
 		cwd[0] = 0;
-	program_path(d);
 	popcorn_image_section(&d->out, POPCORN_IMAGE_PROCESS,
-			      sizeof(p) + length(d->path) + 1 + length(cwd) + 1);
+			      sizeof(p) + length(popcorn.program) + 1 + length(cwd) + 1);
 	popcorn_image_put(&d->out, &p, sizeof(p));
-	popcorn_image_put(&d->out, d->path, length(d->path) + 1);
+	popcorn_image_put(&d->out, popcorn.program, length(popcorn.program) + 1);
 	popcorn_image_put(&d->out, cwd, length(cwd) + 1);
 	popcorn_image_close(&d->out);
 }
@@ -309,7 +296,7 @@ static int ends_in(const char *s, const char *end)
 
 static const char *fd_name(char *name, int fd)
 {
-	static const char dir[] = "/proc/self/fd/";
+	static const char dir[] = "/proc/thread-self/fd/";
 	char digits[12];
 	u32 i = sizeof(digits), n;
 
@@ -350,7 +337,7 @@ static int inherited(int fd, u64 ino)
 static int look_at(struct dump *d, int fd, struct popcorn_image_file *f)
 {
 	struct statx_head st = { .mask = 0 };
-	char name[32];
+	char name[40];
 	u64 dev;
 	long n;
 	u32 i;
@@ -389,7 +376,10 @@ static int look_at(struct dump *d, int fd, struct popcorn_image_file *f)
 	return 1;
 }
 
-/* Calls @each for all descriptors, the lowest first, until one returns not 0. */
+/*
+ * Calls @each for all descriptors, the lowest first, until one returns not 0. /proc/self shows none once the first
+ * thread has ended.
+ */
 static int each_fd(int (*each)(void *ctx, int fd), void *ctx)
 {
 	struct {
@@ -399,9 +389,9 @@ static int each_fd(int (*each)(void *ctx, int fd), void *ctx)
 		u8 type;
 		char name[];
 	} *e;
-	int dir = sys(openat, SYS_AT_FDCWD, "/proc/self/fd", SYS_O_CLOEXEC), err = 0;
+	int dir = sys(openat, SYS_AT_FDCWD, "/proc/thread-self/fd", SYS_O_CLOEXEC), err = 0;
 	char buf[2048] __attribute__((aligned(8)));
-	long n, at;
+	long n = 0, at;
 
 	if (dir < 0)
 		return dir;
@@ -417,7 +407,7 @@ static int each_fd(int (*each)(void *ctx, int fd), void *ctx)
 				err = each(ctx, fd);
 		}
 	sys(close, dir);
-	return err;
+	return err ? err : n;
 }
 
 static int look(void *ctx, int fd)

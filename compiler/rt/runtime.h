@@ -90,6 +90,7 @@ struct popcorn_process {
 	char *agent_stack;
 	int agent_sock;		/* to the tool, or -1 */
 
+	char program[4096];	/* path without the ISA: another one is to find its own */
 	struct popcorn_inherited inherited[POPCORN_INHERITED];
 	u32 ninherited;
 

@@ -127,6 +127,17 @@ static long *start_copy(long *sp)
 	return to;
 }
 
+static void find_program(void)
+{
+	static const char suffix[] = "_" POPCORN_ISA;
+	char *path = popcorn.program;
+	u64 s = sizeof(suffix) - 1;
+	long n = sys(readlinkat, SYS_AT_FDCWD, "/proc/self/exe", path, sizeof(popcorn.program) - 1);
+
+	if (n > (long)s && !__builtin_memcmp(path + n - s, suffix, s))
+		path[n - s] = 0;
+}
+
 static void settings(long *sp)
 {
 	char **environ = (char **)(sp + 1 + sp[0] + 1);
@@ -144,6 +155,7 @@ static void settings(long *sp)
 	if (ms)
 		popcorn.wait_ms = ms;
 	popcorn_inherit();
+	find_program();
 	if (env(environ, "POPCORN_RESTORE"))
 		popcorn_restore(env(environ, "POPCORN_RESTORE"), sp);
 }
