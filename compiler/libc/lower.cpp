@@ -82,13 +82,13 @@ public:
     LLVMContext C;
     std::unique_ptr<Module> M = read(Input, C);
     options(Unit);
-    run(*M, Passes, nullptr);
+    run(*M, Passes, Machines[0].get(), false);
     for (unsigned N = 0; N < std::size(Isas); N++) {
       const char *Isa = Isas[N].Name;
       TargetMachine *TM = Machines[N].get();
       std::unique_ptr<Module> Copy = CloneModule(*M);
-      run(*Copy, std::string("popcorn-retarget<") + Isa + ">", nullptr);
-      run(*Copy, "default<O2>", TM);
+      run(*Copy, std::string("popcorn-retarget-") + Isa, TM, false);
+      run(*Copy, "default<O2>", TM, true);
       write(Dir + "/" + Isa + "/" + Unit + ".o", [&](raw_pwrite_stream &OS) {
         legacy::PassManager PM;
         if (TM->addPassesToEmitFile(PM, OS, nullptr, CodeGenFileType::ObjectFile))
@@ -119,9 +119,10 @@ private:
     cl::ParseCommandLineOptions(Argv.size(), Argv.data());
   }
 
-  void run(Module &M, StringRef Pipeline, TargetMachine *TM) {
+  // Vectors are each ISA's own; what the ISAs share is weighed up for x86-64.
+  void run(Module &M, StringRef Pipeline, TargetMachine *TM, bool Vectors) {
     PipelineTuningOptions Tuning;
-    Tuning.LoopVectorization = Tuning.SLPVectorization = TM != nullptr;
+    Tuning.LoopVectorization = Tuning.SLPVectorization = Vectors;
     PassBuilder PB(TM, Tuning);
     LoopAnalysisManager LAM;
     FunctionAnalysisManager FAM;
