@@ -35,15 +35,13 @@ FUNC __popcorn_kernel_stop
 	mov	x3, x6
 	mov	x4, x7
 	ldr	x5, [sp]
-	.globl	__popcorn_stop_begin
-__popcorn_stop_begin:
+.Lbegin:
 	ldr	w11, [x9]
 	cbnz	w11, 1f
 	ldr	w11, [x10]
 	cbnz	w11, 2f
 	svc	#0
-	.globl	__popcorn_stop_end
-__popcorn_stop_end:
+.Lend:
 	ret
 1:	mov	x0, #-4097
 	ret
@@ -78,5 +76,13 @@ FUNC __popcorn_restore
 	mov	x8, #139
 	svc	#0
 .size __popcorn_restore, . - __popcorn_restore
+
+	.section .rodata.__popcorn_stop_window, "a", @progbits
+	.globl	__popcorn_stop_window
+	.type	__popcorn_stop_window, @object
+	.balign	16
+__popcorn_stop_window:
+	.quad	.Lbegin, .Lend
+	.size	__popcorn_stop_window, 16
 
 	.section .note.GNU-stack, "", @progbits

@@ -37,15 +37,13 @@ FUNC __popcorn_kernel_stop
 	mv	a4, a7
 	ld	a5, 0(sp)
 	mv	a7, t2
-	.globl	__popcorn_stop_begin
-__popcorn_stop_begin:
+.Lbegin:
 	lw	t3, 0(t0)
 	bnez	t3, 1f
 	lw	t3, 0(t1)
 	bnez	t3, 2f
 	ecall
-	.globl	__popcorn_stop_end
-__popcorn_stop_end:
+.Lend:
 	ret
 1:	li	a0, -4097
 	ret
@@ -84,5 +82,13 @@ FUNC __popcorn_restore
 	li	a7, 139
 	ecall
 .size __popcorn_restore, . - __popcorn_restore
+
+	.section .rodata.__popcorn_stop_window, "a", @progbits
+	.globl	__popcorn_stop_window
+	.type	__popcorn_stop_window, @object
+	.balign	16
+__popcorn_stop_window:
+	.quad	.Lbegin, .Lend
+	.size	__popcorn_stop_window, 16
 
 	.section .note.GNU-stack, "", @progbits

@@ -31,7 +31,7 @@ struct context {
 
 static int in_window(const struct context *c)
 {
-	return c->pc >= (uint64_t)__popcorn_stop_begin && c->pc < (uint64_t)__popcorn_stop_end;
+	return c->pc >= __popcorn_stop_window[0] && c->pc < __popcorn_stop_window[1];
 }
 
 /**
@@ -46,7 +46,7 @@ int __popcorn_signal_restart(void *context)
 
 	if (!in_window(c))
 		return 0;
-	c->pc = (uint64_t)__popcorn_stop_begin;
+	c->pc = __popcorn_stop_window[0];
 	return 1;
 }
 

@@ -36,7 +36,7 @@ FUNC __popcorn_kernel
  * long __popcorn_kernel_stop(volatile int *cancel, volatile unsigned *flag, long n, long a .. long f)
  *
  * A system call that isn't entered if one of two words isn't 0. A handler that has set one, and finds the
- * program counter from __popcorn_stop_begin on and below __popcorn_stop_end, moves it back to the former: no
+ * program counter in __popcorn_stop_window, moves it back to its start: no
  * wake-up is lost. From there on nothing but the result's register changes, which the kernel restores.
  */
 FUNC __popcorn_kernel_stop
@@ -51,22 +51,20 @@ FUNC __popcorn_kernel_stop
 	mov	24(%rsp), %r10
 	mov	32(%rsp), %r8
 	mov	40(%rsp), %r9
-	.globl	__popcorn_stop_begin
-__popcorn_stop_begin:
+.Lbegin:
 	cmpl	$0, (%rbx)
 	jne	1f
 	cmpl	$0, (%rbp)
 	jne	2f
 	syscall
-	.globl	__popcorn_stop_end
-__popcorn_stop_end:
+.Lend:
 	pop	%rbp
 	pop	%rbx
 	ret
 1:	mov	$-4097, %rax
-	jmp	__popcorn_stop_end
+	jmp	.Lend
 2:	mov	$-4098, %rax
-	jmp	__popcorn_stop_end
+	jmp	.Lend
 .size __popcorn_kernel_stop, . - __popcorn_kernel_stop
 
 /*
@@ -109,5 +107,13 @@ FUNC __popcorn_restore
 	mov	$15, %eax
 	syscall
 .size __popcorn_restore, . - __popcorn_restore
+
+	.section .rodata.__popcorn_stop_window, "a", @progbits
+	.globl	__popcorn_stop_window
+	.type	__popcorn_stop_window, @object
+	.balign	16
+__popcorn_stop_window:
+	.quad	.Lbegin, .Lend
+	.size	__popcorn_stop_window, 16
 
 	.section .note.GNU-stack, "", @progbits
