@@ -70,8 +70,9 @@ enum sys_nr {
 	SYS_NR_tgkill = SYS_NR(234, 131),
 	SYS_NR_openat = SYS_NR(257, 56),
 	SYS_NR_readlinkat = SYS_NR(267, 78),
-	SYS_NR_pipe2 = SYS_NR(293, 59),
+	SYS_NR_ppoll = SYS_NR(271, 73),
 	SYS_NR_dup3 = SYS_NR(292, 24),
+	SYS_NR_pipe2 = SYS_NR(293, 59),
 	SYS_NR_statx = SYS_NR(332, 291),
 };
 

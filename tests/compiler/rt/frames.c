@@ -8,7 +8,8 @@
 #include "compiler/rt/sys.h"
 
 #define DEPTH 30
-#define ROUNDS 8	/* that are printed; the third argument, n, makes 10^n of each */
+#define ROUNDS 8
+#define SLEEP_MS 100	/* for each unit of the third argument, in each round */
 #define MAX_THREADS 4
 #define TLS_ROOM 1024
 
@@ -21,7 +22,7 @@ static struct {
 	u32 left;
 	u32 nthreads;
 	s32 pinned;
-	u64 rounds;
+	u64 sleep_ms;
 } state __attribute__((section(".data.state")));
 
 const unsigned char __popcorn_program[32] = "frames";
@@ -109,6 +110,18 @@ static void print(const char *what, u64 who, u64 n)
 	sys(write, 1, line + i, sizeof(line) - i);
 }
 
+/* Until the time is over; a signal ends it, unless the thread is pinned. */
+static void nap(void)
+{
+	long ret;
+
+	do {
+		struct sys_timespec ts = { state.sleep_ms / 1000, state.sleep_ms % 1000 * 1000000 };
+
+		ret = sys(ppoll, NULL, 0, &ts, NULL, 0);
+	} while (ret && __popcorn_self.pins);
+}
+
 /* The record of climb(): what lives across its two sites. */
 struct climb_record {
 	struct popcorn_record head;
@@ -190,7 +203,7 @@ void *work_resume(char *record);
 
 static void *work_on(u64 round, u64 who, char *record)
 {
-	for (; round < state.rounds; round++) {
+	for (; round < ROUNDS; round++) {
 		u64 top;
 
 		if (record) {
@@ -203,6 +216,8 @@ static void *work_on(u64 round, u64 who, char *record)
 
 			if ((s64)round == state.pinned)
 				old = __popcorn_pin("pinned by the test");
+			if (state.sleep_ms)
+				nap();
 			top = climb(DEPTH - 1, who, 0.5 + who);
 			if ((s64)round == state.pinned)
 				__popcorn_unpin(old);
@@ -217,8 +232,8 @@ static void *work_on(u64 round, u64 who, char *record)
 			return NULL;
 		}
 		state.sum[who] += top;
-		if (state.nthreads == 1 && !(round % (state.rounds / ROUNDS)))
-			print("round", round / (state.rounds / ROUNDS), top);
+		if (state.nthreads == 1)
+			print("round", round, top);
 	}
 	if (__atomic_sub_fetch(&state.left, 1, __ATOMIC_SEQ_CST)) {
 		__popcorn_thread_gone();
@@ -275,9 +290,7 @@ __attribute__((used)) void start_c(long *sp)
 
 	state.nthreads = own[0] > 1 ? argv[1][0] - '0' : 1;
 	state.pinned = own[0] > 2 ? argv[2][0] - '0' : -1;	/* '/': none */
-	state.rounds = ROUNDS;
-	for (i = own[0] > 3 ? argv[3][0] - '0' : 0; i; i--)
-		state.rounds *= 10;
+	state.sleep_ms = own[0] > 3 ? (argv[3][0] - '0') * SLEEP_MS : 0;
 	state.left = state.nthreads;
 	state.heap = (u64 *)__popcorn_mmap(NULL, 0x10000, 3, SYS_MAP_PRIVATE | SYS_MAP_ANONYMOUS, -1, 0);
 	sys_set_tp(__popcorn_tp_of(state.tls[0] + 64));
