@@ -17,12 +17,10 @@
 
 #include "popcorn.h"
 
-#include "llvm/IR/Dominators.h"
 #include "llvm/Support/CommandLine.h"
 #include "llvm/Transforms/Utils/BasicBlockUtils.h"
 #include "llvm/Transforms/Utils/Cloning.h"
 #include "llvm/Transforms/Utils/Local.h"
-#include "llvm/Transforms/Utils/SSAUpdaterBulk.h"
 
 namespace popcorn {
 
@@ -159,6 +157,11 @@ Function *FunctionCapture::createResume(SmallVectorImpl<Site> &ResumeSites)
 	B.CreateBr(cast<BasicBlock>(Map[&F.getEntryBlock()]));
 	Start->moveBefore(&R->front());
 
+	// The copy has another type, so it can't promise a tail call; it makes at most one after each move.
+	for (Instruction &I : instructions(*R))
+		if (auto *Call = dyn_cast<CallInst>(&I); Call && Call->isMustTailCall())
+			Call->setTailCallKind(CallInst::TCK_Tail);
+
 	AttributeList Old = F.getAttributes();
 	R->setAttributes(AttributeList::get(RT.C, Old.getFnAttrs(), Old.getRetAttrs(), {}));
 	R->removeFnAttr(Attribute::AlwaysInline);
@@ -236,23 +239,7 @@ void FunctionCapture::dispatch(ArrayRef<Site> Sites, ArrayRef<BasicBlock *> Test
 	BasicBlock *Start = BasicBlock::Create(RT.C, "resume", Resume, Body);
 	Value *Record = Resume->getArg(0);
 	IRBuilder<> B(Start);
-	SSAUpdaterBulk Updater;
-	DenseMap<Value *, unsigned> Variables;
-	auto variable = [&](Value *V) {
-		auto [It, New] = Variables.try_emplace(V, 0);
-		auto *I = cast<Instruction>(V);
-
-		if (New) {
-			It->second = Updater.AddVariable(V->getName(), V->getType());
-			Updater.AddAvailableValue(It->second, I->getParent(), V);
-			for (Use &U : V->uses()) {
-				auto *User = cast<Instruction>(U.getUser());
-				if (User->getParent() != I->getParent() || isa<PHINode>(User))
-					Updater.AddUse(It->second, &U);
-			}
-		}
-		return It->second;
-	};
+	Definitions Defs(*Resume);
 
 	B.SetCurrentDebugLocation(Sites[0].Call->getDebugLoc());
 	Value *Number = B.CreateLoad(RT.I32, B.CreateConstInBoundsGEP1_64(RT.I8, Record, RecordSite), "site");
@@ -260,6 +247,7 @@ void FunctionCapture::dispatch(ArrayRef<Site> Sites, ArrayRef<BasicBlock *> Test
 	for (auto [N, S] : enumerate(Sites)) {
 		BasicBlock *At = BasicBlock::Create(RT.C, "site", Resume, Body);
 		CallInst *Call = S.Call;
+		SmallVector<std::pair<Instruction *, Value *>> Loads;
 
 		Switch->addCase(B.getInt32(N), At);
 		IRBuilder<> L(At);
@@ -268,7 +256,7 @@ void FunctionCapture::dispatch(ArrayRef<Site> Sites, ArrayRef<BasicBlock *> Test
 			Value *Slot = L.CreateConstInBoundsGEP1_64(RT.I8, Record, Offset);
 			Value *Loaded = L.CreateAlignedLoad(V->getType(), Slot, slotAlign(V->getType(), RT.DL),
 							    V->getName());
-			Updater.AddAvailableValue(variable(V), At, Loaded);
+			Loads.push_back({cast<Instruction>(V), Loaded});
 		}
 		CallInst *Next = RT.next(L);
 		Value *Function = L.CreateLoad(RT.Ptr, Next);
@@ -276,12 +264,12 @@ void FunctionCapture::dispatch(ArrayRef<Site> Sites, ArrayRef<BasicBlock *> Test
 		AttributeList Attrs = Call->getAttributes();
 		On->setAttributes(AttributeList::get(RT.C, {}, Attrs.getRetAttrs(), {}));
 		if (!Call->getType()->isVoidTy() && !Call->use_empty())
-			Updater.AddAvailableValue(variable(Call), At, On);
-		L.CreateBr(Tests[N]);
+			Loads.push_back({Call, On});
+		Instruction *End = L.CreateBr(Tests[N]);
+		for (auto [V, Loaded] : Loads)
+			Defs.add(V, Loaded, End);
 	}
-
-	DominatorTree DT(*Resume);
-	Updater.RewriteAllUses(&DT);
+	Defs.resolve();
 
 	BasicBlock *Nowhere = BasicBlock::Create(RT.C, "nowhere", Resume);
 	new UnreachableInst(RT.C, Nowhere);

@@ -73,7 +73,7 @@ static const Function *calledFunction(const CallBase &CB)
 
 bool mayReachPoint(const CallBase &CB, const NeverMoves &Never)
 {
-	if (isa<IntrinsicInst>(CB) || CB.isInlineAsm() || isSetjmp(CB))
+	if (isa<IntrinsicInst>(CB) || CB.isInlineAsm() || isSetjmp(CB) || isJumpMarker(CB))
 		return false;
 	const Function *F = calledFunction(CB);
 	return !F || !Never.contains(*F);

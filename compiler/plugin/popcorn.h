@@ -128,6 +128,21 @@ void findLive(Function &F, MutableArrayRef<Site> Sites);
 void layOut(Site &S, uint64_t Start, const DataLayout &DL);
 Align slotAlign(Type *T, const DataLayout &DL);
 
+// Gives values of a function further definitions, each at the end of a block.
+class Definitions {
+public:
+	explicit Definitions(Function &F) : F(F) {}
+	void add(Instruction *V, Value *Also, Instruction *Before);
+	void resolve();
+
+private:
+	AllocaInst *slot(Instruction *V);
+
+	Function &F;
+	DenseMap<Instruction *, AllocaInst *> Slots;
+	SmallVector<AllocaInst *> All;
+};
+
 // A message with the source's place, if the module has debug information. Errors end the compilation.
 void diagnose(const Instruction &I, const Twine &Message, DiagnosticSeverity Severity);
 
@@ -139,6 +154,7 @@ bool moveLocals(Function &F, ArrayRef<CallInst *> Sites, Runtime &RT);
 // setjmp() by values in memory; the marker calls it leaves behind sites are for capture to expand.
 bool lowerSetjmp(Function &F, const MayMove &May, Runtime &RT);
 bool isSetjmp(const CallBase &CB);
+bool isJumpMarker(const CallBase &CB);
 CallInst *jumpMarker(const CallInst &Site);	// the marker behind a site, or null
 void expandJumpMarker(CallInst &Marker, IRBuilderBase &B, BasicBlock *Else, Runtime &RT);
 

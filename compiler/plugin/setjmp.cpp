@@ -11,9 +11,7 @@
 
 #include "popcorn.h"
 
-#include "llvm/IR/Dominators.h"
 #include "llvm/Transforms/Utils/BasicBlockUtils.h"
-#include "llvm/Transforms/Utils/SSAUpdaterBulk.h"
 
 namespace popcorn {
 
@@ -37,11 +35,18 @@ bool isSetjmp(const CallBase &CB)
 				 CB.arg_size() == 1);
 }
 
+bool isJumpMarker(const CallBase &CB)
+{
+	return calledName(CB) == MarkerName;
+}
+
+// The site is the last in its block, which ends in the branch on the marker.
 CallInst *jumpMarker(const CallInst &Site)
 {
-	auto *Call = dyn_cast_or_null<CallInst>(const_cast<Instruction *>(Site.getNextNode()));
+	auto *Branch = dyn_cast<BranchInst>(Site.getParent()->getTerminator());
+	auto *Call = Branch && Branch->isConditional() ? dyn_cast<CallInst>(Branch->getCondition()) : nullptr;
 
-	return Call && calledName(*Call) == MarkerName ? Call : nullptr;
+	return Call && isJumpMarker(*Call) ? Call : nullptr;
 }
 
 // The marker and the branch on it become: if this frame is meant, to the setjmp(), otherwise to Else.
@@ -138,25 +143,11 @@ void SetjmpLowering::markSite(CallInst &Call)
 // After a jump the values stand in what was reloaded, so each use may have several definitions now.
 void SetjmpLowering::repair()
 {
-	DominatorTree DT(F);
-	SSAUpdaterBulk Updater;
-	DenseMap<Instruction *, unsigned> Variables;
+	Definitions Defs(F);
 
-	for (auto [V, Reload] : Reloads) {
-		auto [It, New] = Variables.try_emplace(V, 0);
-
-		if (New) {
-			It->second = Updater.AddVariable(V->getName(), V->getType());
-			Updater.AddAvailableValue(It->second, V->getParent(), V);
-			for (Use &U : V->uses()) {
-				auto *I = cast<Instruction>(U.getUser());
-				if (I->getParent() != V->getParent() || isa<PHINode>(I))
-					Updater.AddUse(It->second, &U);
-			}
-		}
-		Updater.AddAvailableValue(It->second, Reload->getParent(), Reload);
-	}
-	Updater.RewriteAllUses(&DT);
+	for (auto [V, Reload] : Reloads)
+		Defs.add(V, Reload, Reload->getParent()->getTerminator());
+	Defs.resolve();
 }
 
 bool SetjmpLowering::run()
