@@ -66,7 +66,7 @@ int main(int argc, char **argv)
 		memcpy(out, text, n + 1);
 		for (p = strtok_r(out, " ,.", &save); p; p = strtok_r(NULL, " ,.", &save))
 			sum += reverse(p) * (strcmp(p, "xof") == 0 ? 3 : 1);
-		sum += strlen(text) + (strstr(text, "lazy fox, quick dogs. the") - text);
+		sum += strlen(text) + (strstr(text, "lazy fox, quick dogs. the") != NULL);
 		for (int i = 0; i < 200; i++) {
 			char buf[40] = "";
 

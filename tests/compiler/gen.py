@@ -6,7 +6,8 @@ structs by value, computed goto, long double, __int128, frames whose locals othe
 usage: gen.py SEED
 
 The program has no undefined behaviour, needs some milliseconds, prints a trail of checksums, the same with
-every compiler that has int of 32 and long of 64 bits and -ffp-contract=off.
+every compiler that has int of 32 and long of 64 bits and -ffp-contract=off. Compare with gcc: clang for x86-64 takes
+a variable argument of type __int128 from the wrong place if one register is left for it.
 
 How it ends: a function calls only ones with a lower number, or itself with less depth, and each entry and each round of
 a loop burns fuel. How it stays defined: integers are unsigned, calls stand alone in their statement (no
