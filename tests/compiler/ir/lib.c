@@ -21,7 +21,7 @@ static int number(char *to, unsigned __int128 v, unsigned base)
 	return n;
 }
 
-/* %d %u %x %c %s %p %f (in units of 1e-6), with l and, for __int128, w. */
+/* %d %u %x %X (as %x) %c %s %p %f (in units of 1e-6), with l and, for __int128, w. */
 static int vprint(const char *fmt, va_list ap)
 {
 	char line[512];
@@ -46,11 +46,11 @@ static int vprint(const char *fmt, va_list ap)
 			if (v < 0)
 				line[n++] = '-';
 			n += number(line + n, v < 0 ? -v : v, 10);
-		} else if (*fmt == 'u' || *fmt == 'x') {
+		} else if (*fmt == 'u' || *fmt == 'x' || *fmt == 'X') {
 			unsigned __int128 v = wide == 2 ? va_arg(ap, unsigned __int128) :
 					      wide ? va_arg(ap, unsigned long) : va_arg(ap, unsigned);
 
-			n += number(line + n, v, *fmt == 'x' ? 16 : 10);
+			n += number(line + n, v, *fmt == 'u' ? 10 : 16);
 		} else if (*fmt == 'f') {
 			double d = va_arg(ap, double);
 
