@@ -88,10 +88,14 @@ const char *FunctionCapture::whyPinned(ArrayRef<CallInst *> Calls)
 	for (CallInst *Call : Calls)
 		At.push_back({Call, {}, {}, 0});
 	findLive(F, At);
-	for (Site &S : At)
+	for (Site &S : At) {
 		for (Value *V : S.Live)
 			if (!canBeKept(V->getType()))
 				return "a value of a type that only some ISAs have";
+		layOut(S, RecordValues, RT.DL);
+		if (S.Bytes > RecordMax)
+			return "too many values at once";
+	}
 	return nullptr;
 }
 
@@ -303,7 +307,7 @@ void FunctionCapture::run()
 	findLive(F, Sites);
 	for (Site &S : Sites) {
 		erase_if(S.Live, [](Value *V) { return isa<AllocaInst>(V); });
-		popcorn::layOut(S, RecordValues, RT.DL);
+		layOut(S, RecordValues, RT.DL);
 	}
 
 	SmallVector<Site> ResumeSites;
@@ -321,6 +325,7 @@ PreservedAnalyses CapturePass::run(Module &M, ModuleAnalysisManager &)
 	lowerComputedGotos(M);
 
 	Runtime RT(M);
+	splitSigsetjmp(M, RT);
 	NeverMoves Never(M);
 	MayMove May(M, Never);
 	SmallVector<Function *> Moving;

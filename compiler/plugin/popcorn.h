@@ -51,7 +51,10 @@ enum : unsigned { Rewinding = 0x80000000u };
 // A record starts with these, followed by the live values.
 enum RecordField : unsigned { RecordResume = 0, RecordSite = 8, RecordValues = 16 };
 
-// A jmp_buf as setjmp() fills it; the C library adds the signal mask behind it.
+// Bytes; the runtime's POPCORN_RECORD_MAX.
+constexpr uint64_t RecordMax = 0x8000;
+
+// A jmp_buf as setjmp() fills it; the runtime adds the signal mask behind it.
 enum JumpField : unsigned { JumpBufFrame = 0, JumpBufSite = 8 };
 
 // The runtime as seen from one module: builds accesses to the thread's state and calls of the runtime.
@@ -154,6 +157,7 @@ bool moveLocals(Function &F, ArrayRef<CallInst *> Sites, Runtime &RT);
 // setjmp() by values in memory; the marker calls it leaves behind sites are for capture to expand.
 bool lowerSetjmp(Function &F, const MayMove &May, Runtime &RT);
 bool isSetjmp(const CallBase &CB);
+void splitSigsetjmp(Module &M, Runtime &RT);
 bool isJumpMarker(const CallBase &CB);
 CallInst *jumpMarker(const CallInst &Site);	// the marker behind a site, or null
 void expandJumpMarker(CallInst &Marker, IRBuilderBase &B, BasicBlock *Else, Runtime &RT);

@@ -24,15 +24,33 @@ static StringRef calledName(const CallBase &CB)
 	return F ? F->getName() : StringRef();
 }
 
-static bool savesMask(const CallBase &CB)
-{
-	return is_contained({"sigsetjmp", "__sigsetjmp"}, calledName(CB)) && CB.arg_size() == 2;
-}
-
 bool isSetjmp(const CallBase &CB)
 {
-	return savesMask(CB) || (is_contained({"setjmp", "_setjmp", "__setjmp"}, calledName(CB)) &&
-				 CB.arg_size() == 1);
+	return CB.arg_size() == 1 && is_contained({"setjmp", "_setjmp"}, calledName(CB));
+}
+
+// sigsetjmp() is a setjmp() and then a function of the runtime, which deals with the signal mask at each return.
+void splitSigsetjmp(Module &M, Runtime &RT)
+{
+	SmallVector<CallInst *> Calls;
+
+	for (Function &F : M)
+		for (Instruction &I : instructions(F))
+			if (auto *Call = dyn_cast<CallInst>(&I); Call && Call->arg_size() == 2 &&
+			    is_contained({"sigsetjmp", "__sigsetjmp"}, calledName(*Call)))
+				Calls.push_back(Call);
+	for (CallInst *Call : Calls) {
+		IRBuilder<> B(Call);
+		Value *Buffer = Call->getArgOperand(0), *Save = Call->getArgOperand(1);
+		FunctionCallee Setjmp = M.getOrInsertFunction("setjmp", B.getInt32Ty(), RT.Ptr);
+		FunctionCallee Mask = M.getOrInsertFunction("__popcorn_sigsetjmp", B.getInt32Ty(), RT.Ptr,
+							    B.getInt32Ty(), B.getInt32Ty());
+		CallInst *First = B.CreateCall(Setjmp, {Buffer});
+
+		First->setCanReturnTwice();
+		Call->replaceAllUsesWith(B.CreateCall(Mask, {Buffer, Save, First}));
+		Call->eraseFromParent();
+	}
 }
 
 bool isJumpMarker(const CallBase &CB)
@@ -96,9 +114,6 @@ void SetjmpLowering::lowerOne(unsigned N)
 	L.SetCurrentDebugLocation(Call->getDebugLoc());
 	B.CreateStore(Frame, B.CreateConstInBoundsGEP1_64(RT.I8, Buffer, JumpBufFrame));
 	B.CreateStore(B.getInt32(N), B.CreateConstInBoundsGEP1_64(RT.I8, Buffer, JumpBufSite));
-	if (savesMask(*Call))
-		B.CreateCall(RT.M.getOrInsertFunction("__popcorn_sigsetjmp", B.getVoidTy(), RT.Ptr, RT.I32),
-			     {Buffer, Call->getArgOperand(1)});
 	// The shadow pointer first: locals of variable size may have been made since.
 	B.CreateStore(RT.load(B, ShadowPointer), slot(B, Pointer[N]));
 	RT.store(L, L.CreateLoad(RT.Ptr, slot(L, Pointer[N])), ShadowPointer);

@@ -3,7 +3,7 @@
  * longjmp(), and the signal mask of sigsetjmp(). setjmp() itself is made by the compiler where it is called:
  * it names the activation, not native registers. So the frames below it may move as they like.
  */
-#include "internal.h"
+#include "runtime.h"
 
 /* The C library's jmp_buf. */
 struct jump {

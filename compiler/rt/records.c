@@ -108,6 +108,12 @@ char *__popcorn_save(u64 bytes)
 	struct popcorn_thread *t = &__popcorn_self;
 	struct popcorn_record *r;
 
+	if (unlikely(t->unwinding != POPCORN_CAPTURE && t->unwinding)) {
+		/* longjmp() leaves this frame for good: it writes what nobody reads */
+		static char waste[POPCORN_RECORD_MAX] __attribute__((aligned(16)));
+
+		return waste;
+	}
 	bytes = (bytes + 15) & ~15ull;
 	if (unlikely((u64)(t->rec - t->rec_low) < bytes))
 		piece_next(t, bytes);

@@ -28,7 +28,7 @@ struct popcorn_thread {
 	char *ss_end;		/* lowest address that ssp may have */
 	uint32_t pins;		/* frames on the stack that can't move */
 	uint32_t jump_site;	/* POPCORN_LONGJMP: which setjmp() of the frame that is meant */
-	void *jump_buf;		/* POPCORN_LONGJMP: the jmp_buf, which names the frame */
+	void *jump_frame;	/* POPCORN_LONGJMP: the activation that is meant, as its setjmp() named it */
 	const char *pin_why;	/* what pinned last, for the user: who pins keeps and puts back the older */
 	uint64_t jump_value;	/* POPCORN_LONGJMP: what setjmp() returns */
 	void *rewind;		/* the record of a frame that resumes in its own function: the plugin's */
@@ -71,9 +71,10 @@ POPCORN_OFFSET(ssp, 8);
 POPCORN_OFFSET(ss_end, 16);
 POPCORN_OFFSET(pins, 24);
 POPCORN_OFFSET(jump_site, 28);
-POPCORN_OFFSET(jump_buf, 32);
+POPCORN_OFFSET(jump_frame, 32);
 POPCORN_OFFSET(pin_why, 40);
 POPCORN_OFFSET(jump_value, 48);
+POPCORN_OFFSET(rewind, 56);
 POPCORN_OFFSET(rec, 64);
 #undef POPCORN_OFFSET
 
@@ -95,6 +96,7 @@ struct popcorn_record {
 };
 
 _Static_assert(sizeof(struct popcorn_record) == 16, "a record's head");
+#define POPCORN_RECORD_MAX 0x8000	/* bytes; a function with larger ones is pinned */
 
 /*
  * Called by instrumented code. None of them is instrumented, and none changes unwinding but
@@ -106,7 +108,7 @@ void __popcorn_point(void);
 
 /**
  * __popcorn_save - room for one frame's record
- * @bytes: size with the head, at most 2^31; rounded up to 16
+ * @bytes: size with the head, at most POPCORN_RECORD_MAX; rounded up to 16
  *
  * Called from the innermost frame to the outermost. Returns the record, 16-aligned, with its size written;
  * never NULL: without memory the process ends with one line that says so.

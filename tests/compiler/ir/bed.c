@@ -79,7 +79,7 @@ char *__popcorn_save(uint64_t bytes)
 	struct record *r;
 
 	if (self->unwinding != 1) {	/* a longjmp() on its way: this frame is left for good */
-		static char waste[1 << 16] __attribute__((aligned(16)));
+		static char waste[1 << 15] __attribute__((aligned(16)));
 
 		return waste;
 	}
@@ -130,10 +130,10 @@ void longjmp(struct jump *j, int v)
 	self->unwinding = 2;
 }
 
-void __popcorn_sigsetjmp(struct jump *j, int save)
+int __popcorn_sigsetjmp(struct jump *j, int save, int value)
 {
 	(void)j;
-	(void)save;
+	return value + save * 0;
 }
 
 /* Nothing that a frame left in the native stack may be looked at again. */

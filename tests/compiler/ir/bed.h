@@ -15,6 +15,7 @@ typedef struct {
 	unsigned long w[8];
 } jmp_buf[1];
 int setjmp(jmp_buf b) __attribute__((returns_twice));
+int sigsetjmp(jmp_buf b, int save) __attribute__((returns_twice));
 _Noreturn void longjmp(jmp_buf b, int v);
 
 #endif

@@ -121,7 +121,7 @@ static __attribute__((noinline)) int catchers(void)
 	int total = 0;
 
 	for (volatile int i = 0; i < 8; i++) {
-		int r = setjmp(outer);
+		int r = sigsetjmp(outer, i & 1);
 
 		if (r) {
 			total += 1000 * r + step(i);
