@@ -6,11 +6,15 @@ could hold an address of lies there in all of them, with the same initial bytes.
 
 import os
 import sys
+from collections import namedtuple
 
 from .elf import ALLOC, EXEC, NOBITS, PT_LOAD, PT_TLS, TLS, STT_FILE, STT_NOTYPE, STT_SECTION, Elf
 from .isa import ISAS, TOP
 
-USAGE = "usage: popcorn-check [--all] PROGRAM | BINARY BINARY..."
+USAGE = "usage: popcorn-check [--all | --points | --coverage] PROGRAM | BINARY..."
+
+# A line of the section .popcorn.points, which the passes write; pinned says why, and is mostly empty.
+Function = namedtuple("Function", "name points calls sites pinned")
 PRIVATE = ".private."
 
 
@@ -95,27 +99,66 @@ def owner(program, addr):
     return f"datum {best[1]}" if best else "data"
 
 
+def functions(program):
+    """What the passes say of each function that the program has."""
+    section = program.elf.section(".popcorn.points")
+    if not section:
+        return
+    named = bool(program.symbols)
+    for line in program.elf.data(section).decode("utf-8", "surrogateescape").splitlines():
+        name, points, calls, sites, pinned = line.split("\t")
+        if not named or name in program.symbols:
+            yield Function(name, int(points), int(calls), int(sites), pinned)
+
+
+def show_points(program):
+    print(f"{'points':>7} {'calls':>7} {'movable':>7}  function")
+    for f in sorted(functions(program), key=lambda f: (-f.points, f.name)):
+        print(f"{f.points:7} {f.calls:7} {0 if f.pinned else f.sites:7}  {f.name}{f'  pinned: {f.pinned}' if f.pinned else ''}")
+
+
+def show_coverage(program):
+    every = list(functions(program))
+    calls, sites = sum(f.calls for f in every), sum(f.sites for f in every)
+    movable = sum(f.sites for f in every if not f.pinned)
+
+    def share(n, of):
+        return f"{n} ({100 * n / of:.1f} %)" if of else str(n)
+    print(f"functions                              {len(every)}, with {sum(f.points for f in every)} migration points")
+    print(f"calls                                  {calls}")
+    print(f"of these can come to a point           {share(sites, calls)}")
+    print(f"of these, a thread can move under      {share(movable, sites)}")
+    for f in every:
+        if f.pinned:
+            print(f"pinned: {f.name}: {f.pinned}")
+
+
 def main(words):
     """Exit status 0: one layout; 1: it differs, and how; 2: can't tell."""
     if "--help" in words:
         print(f"""{USAGE}
 Whether the binaries of a program, PROGRAM_x86-64 and so on or as named, have one memory layout.
-Prints the first difference, with --all every one, and exits 1 if there is any.""")
+Prints the first difference, with --all every one, and exits 1 if there is any.
+--points      the migration points of each function, its calls, and those under which a thread can move
+--coverage    the share of calls under which a thread can move""")
         return 0
     options = [w for w in words if w[:1] == "-"]
     files = [w for w in words if w[:1] != "-"]
-    if not files or [w for w in options if w != "--all"]:
+    if not files or len(options) > 1 or [w for w in options if w not in ("--all", "--points", "--coverage")]:
         print(USAGE, file=sys.stderr)
         return 2
-    if len(files) == 1:
+    show = {"--points": show_points, "--coverage": show_coverage}.get("".join(options))
+    if len(files) == 1 and not show:
         files = [f"{files[0]}_{i}" for i in ISAS if os.path.exists(f"{files[0]}_{i}")]
-    if len(files) < 2:
-        print("popcorn-check: two binaries or more of one program are needed", file=sys.stderr)
-        return 2
+        if len(files) < 2:
+            print(f"popcorn-check: {words[-1]}: fewer than two binaries, {words[-1]}_x86-64 and so on", file=sys.stderr)
+            return 2
     programs = {}
     for f in files:
         try:
             p = Program(f)
+            if show:
+                show(p)
         except (ValueError, OSError) as e:
             print(f"popcorn-check: {f}: {getattr(e, 'strerror', None) or e}", file=sys.stderr)
             return 2
@@ -123,6 +166,8 @@ Prints the first difference, with --all every one, and exits 1 if there is any."
             print(f"popcorn-check: {f}: a second binary for {p.isa}", file=sys.stderr)
             return 2
         programs[p.isa] = p
+    if show:
+        return 0
     found = differences(programs)
     for line in found if "--all" in options else found[:1]:
         print(line)

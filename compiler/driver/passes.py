@@ -20,7 +20,7 @@ class Passes:
         pipeline = ["popcorn-varargs", "popcorn-retarget-x86-64"]
         if level != "0":
             pipeline.append(f"thinlto-pre-link<O{level}>")
-        pipeline += ["popcorn-points", "popcorn-capture", "popcorn-extern", "verify"]
+        pipeline += ["popcorn-points", "popcorn-capture", "popcorn-extern", "popcorn-report", "verify"]
         extra = [f"-popcorn-never={self.never}"] if os.path.exists(self.never) else []
         extra += [f"-popcorn-points={points}"] if points else []
         return self._opt("-mtriple=" + ISAS["x86-64"].triple, "-vectorize-loops=false", "-vectorize-slp=false", *extra, "-passes=" + ",".join(pipeline),

@@ -295,6 +295,7 @@ void FunctionCapture::run()
 		return;
 	if (const char *Why = whyPinned(Calls)) {
 		diagnose(*Calls[0], Twine("threads can't move while they are in this function: ") + Why, DS_Warning);
+		F.addFnAttr("popcorn-pinned", Why);
 		pin(Calls);
 		return;
 	}

@@ -20,6 +20,8 @@ static bool parsePass(StringRef Name, ModulePassManager &MPM, ArrayRef<PassBuild
 		MPM.addPass(CapturePass());
 	else if (Name == "popcorn-extern")
 		MPM.addPass(ExternPass());
+	else if (Name == "popcorn-report")
+		MPM.addPass(ReportPass());
 	else if (Name.consume_front("popcorn-retarget-") && RetargetPass::lookup(Name, Isa))
 		MPM.addPass(RetargetPass(Isa));
 	else

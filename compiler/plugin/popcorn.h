@@ -192,6 +192,11 @@ struct ExternPass : PassInfoMixin<ExternPass> {
 	static bool isRequired() { return true; }
 };
 
+struct ReportPass : PassInfoMixin<ReportPass> {
+	PreservedAnalyses run(Module &M, ModuleAnalysisManager &);
+	static bool isRequired() { return true; }
+};
+
 } // namespace popcorn
 
 #endif
