@@ -11,7 +11,7 @@ import shutil
 from . import carrier, check, layout
 from .elf import Elf
 from .isa import HOST, ISAS
-from .tools import Failure, warn
+from .tools import Failure
 
 EMPTY_LIBS = {"c", "m", "pthread", "rt", "dl", "util", "crypt", "resolv", "xnet", "gcc", "gcc_s", "gcc_eh", "atomic"}
 # Defined by the layout's scripts; the rest of what a linker defines by itself.
@@ -183,7 +183,7 @@ class Link:
         results = {i: self.file(f"{i}.out") for i in o.targets}
         wrong = check.differences({i: check.Program(f) for i, f in results.items()})
         if wrong:
-            warn(f"the ISAs' binaries differ: {wrong[0]}")
+            raise Failure(f"the ISAs' binaries differ: {wrong[0]}")
         for i in o.targets:
             self.put(results[i], f"{output}_{i}")
         self.put(results[HOST if HOST in o.targets else o.targets[0]], output)

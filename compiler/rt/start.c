@@ -129,9 +129,9 @@ static long *start_copy(long *sp)
 
 static void find_program(void)
 {
-	static const char suffix[] = "_" POPCORN_ISA;
+	const char *suffix = "_" POPCORN_ISA;	/* a literal: a named constant would be common to the ISAs */
 	char *path = popcorn.program;
-	u64 s = sizeof(suffix) - 1;
+	u64 s = sizeof("_" POPCORN_ISA) - 1;
 	long n = sys(readlinkat, SYS_AT_FDCWD, "/proc/self/exe", path, sizeof(popcorn.program) - 1);
 
 	if (n > (long)s && !__builtin_memcmp(path + n - s, suffix, s))
