@@ -54,6 +54,13 @@ def test_unit(program):
     tap.run(TOP / "build/bin" / f"rt-{program}")
 
 
+def test_fuzz_image():
+    r = subprocess.run(["make", "-s", "image-fuzz-check"], cwd=TOP, stdin=subprocess.DEVNULL, capture_output=True,
+                       text=True, timeout=280)
+    assert r.returncode == 0, r.stderr[-6000:]
+    assert "Done " in r.stderr
+
+
 @pytest.mark.parametrize("isa", ISAS)
 def test_captured_and_resumed_in_place(isa, reference, tmp_path):
     for threads, every in ((1, 1), (1, 7), (3, 2)):

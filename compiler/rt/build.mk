@@ -43,3 +43,23 @@ $(foreach i,$(RT_ISAS),$(eval $(call rt-frames,$(i))))
 
 .PHONY: rt-tests
 rt-tests: $(RT_FRAMES)
+
+# The pure parts have unit tests that print TAP, and a fuzzer.
+
+RT_UNIT := $(patsubst $(RT_TEST)/test_%.c,build/bin/rt-test_%,$(wildcard $(RT_TEST)/test_*.c))
+RT_PURE := compiler/rt/image.c compiler/rt/mapset.c
+RT_PURE_DEPS := $(RT_PURE) $(RT_HDR) $(RT_TEST)/make_image.h tests/core/tap.h compiler/rt/build.mk
+
+$(RT_UNIT): build/bin/rt-test_%: $(RT_TEST)/test_%.c $(RT_PURE_DEPS)
+	@mkdir -p $(@D)
+	$(CC) $(PT_CFLAGS) $(PT_SAN) -o $@ $< $(RT_PURE)
+
+build/bin/fuzz_image: $(RT_TEST)/fuzz_image.c $(RT_PURE_DEPS)
+	@mkdir -p $(@D)
+	$(FUZZ_CC) $(PT_CFLAGS) $(FUZZ_FLAGS) -o $@ $< $(RT_PURE)
+
+rt-tests: $(RT_UNIT) build/bin/fuzz_image
+
+.PHONY: image-fuzz-check
+image-fuzz-check: build/bin/fuzz_image
+	$(call fuzz-check,image,$(RT_TEST)/corpus)

@@ -108,7 +108,8 @@ void popcorn_image_close(struct popcorn_image_out *o)
 	if (o->left && !o->err)
 		o->err = -SYS_EINVAL;
 	t.crc = popcorn_crc32c(o->crc, zeros, pad);
-	out(o, zeros, pad);
+	if (pad)
+		out(o, zeros, pad);
 	out(o, &t, sizeof(t));
 	o->sections++;
 }

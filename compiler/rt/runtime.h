@@ -53,6 +53,8 @@ struct popcorn_engine {
 	const char *name;
 	/* May @t go to node @nid? 0, or -errno and a reason for the user. Called before capture. */
 	int (*may)(struct popcorn_thread *t, int nid, const char **why);
+	/* The node that somebody has proposed for @t, or -1. */
+	int (*proposed)(struct popcorn_thread *t);
 	/* @t is complete and goes to t->to_nid. Result: 0, or -errno if it could not leave. */
 	int (*move)(struct popcorn_thread *t);
 };
@@ -94,6 +96,8 @@ struct popcorn_process {
 	struct popcorn_inherited inherited[POPCORN_INHERITED];
 	u32 ninherited;
 
+	u64 nodes;		/* POPCORN_NODES, or 0 */
+	const char *schedule;	/* POPCORN_SCHEDULE */
 	u64 every;		/* POPCORN_EVERY, or 0 */
 	const char *every_file;	/* POPCORN_FILE: every n-th point writes it and ends, or NULL */
 	const char *stats_file;	/* POPCORN_STATS */
@@ -145,6 +149,10 @@ void popcorn_arrive(struct popcorn_thread *t);
 void popcorn_go_on(struct popcorn_thread *t);
 void popcorn_point_resumed(char *record);
 void popcorn_thread_add(struct popcorn_thread *t);
+
+/* migrate.c */
+extern struct popcorn_engine popcorn_engine_here;
+void popcorn_arrived(struct popcorn_thread *t);
 
 /* entry.S */
 long popcorn_clone(u64 flags, void *stack, void (*fn)(void *arg), void *arg, void *tp, u32 *ctid);

@@ -151,6 +151,9 @@ static void settings(long *sp)
 	popcorn.every = number(env(environ, "POPCORN_EVERY"));
 	popcorn.every_file = env(environ, "POPCORN_FILE");
 	popcorn.stats_file = env(environ, "POPCORN_STATS");
+	popcorn.schedule = env(environ, "POPCORN_SCHEDULE");
+	popcorn.nodes = number(env(environ, "POPCORN_NODES"));
+	popcorn.engine = popcorn.nodes ? &popcorn_engine_here : NULL;
 	ms = number(env(environ, "POPCORN_WAIT_MS"));
 	if (ms)
 		popcorn.wait_ms = ms;

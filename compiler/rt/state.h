@@ -52,6 +52,7 @@ struct popcorn_thread {
 	int32_t nid;		/* node that it runs on */
 	int32_t to_nid;		/* node that it is asked to go to, or -1 */
 	int32_t moved;		/* how the last move ended: 0 or -errno */
+	const char *why;	/* why the last move failed, or NULL */
 	void (*arrived)(void *arg);	/* migrate()'s callback: called where the thread has arrived */
 	void *arrived_arg;
 	struct {		/* of a stopped thread: its stack for signals, as in sigaltstack() */

@@ -34,6 +34,7 @@ typedef int64_t s64;
  * puts outside of the common data.
  */
 #define POPCORN_PRIVATE __attribute__((section(".bss")))
+#define POPCORN_PRIVATE_DATA __attribute__((section(".data")))
 
 enum sys_nr {
 	SYS_NR_read = SYS_NR(0, 63),

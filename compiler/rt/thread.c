@@ -170,12 +170,19 @@ void __popcorn_point(void)
 		}
 	} else {
 		action = POPCORN_ACTION_MOVE;
-		if (flag & (POPCORN_FLAG_GO | POPCORN_FLAG_ASKED))
+		t->to_nid = -1;
+		if (popcorn.engine && (flag & (POPCORN_FLAG_GO | POPCORN_FLAG_ASKED))) {
+			t->to_nid = popcorn.engine->proposed(t);
 			moves = 1;
+		}
 		if (!moves || popcorn.every_file)
 			return;
 		if (t->pins) {
-			popcorn.stats.refused++;
+			t->why = t->pin_why;
+			if (t->to_nid >= 0)	/* who asked waits for it */
+				__atomic_or_fetch(&t->flag, flag & POPCORN_FLAG_ASKED, __ATOMIC_SEQ_CST);
+			else
+				popcorn.stats.refused++;
 			return;
 		}
 	}
@@ -188,6 +195,7 @@ static void captured(struct popcorn_thread *t)
 	t->unwinding = POPCORN_RUN;
 	if (t->action == POPCORN_ACTION_MOVE) {
 		t->moved = popcorn.engine ? popcorn.engine->move(t) : 0;
+		t->to_nid = -1;
 		popcorn.stats.moves++;
 	} else {
 		popcorn_stop(t);
