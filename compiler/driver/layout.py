@@ -4,10 +4,12 @@ One layout for all ISAs: from what each ISA's link would take, an address for ev
 linker script per ISA that puts it there.
 
 A section of one name on all ISAs is common: its slot has the size and the alignment that
-the largest needs. What only some ISAs have, or what has no name of its own (constant pools, jump
+the largest needs. Constants of code that was compiled for each ISA by itself have common addresses, but maybe other values.
+What only some ISAs have, or what has no name of its own (constant pools, jump
 tables, assembly), is private: it lies in an area of that ISA, and nothing in memory may point to it.
 """
 
+import os
 import re
 from collections import namedtuple
 
@@ -17,8 +19,9 @@ from .tools import Failure
 
 # A section that takes part in a link: kind is of the output, raw the input's own name, file where it came from.
 Live = namedtuple("Live", "kind raw size align file")
-# One place in the common layout: names is what the section is called on the ISAs.
-Slot = namedtuple("Slot", "kind key names addr size align")
+# One place in the common layout: names is what the section is called on the ISAs, file where it is if others are
+# called the same.
+Slot = namedtuple("Slot", "kind key file names addr size align")
 
 NAMED = re.compile(r"\.(?:text|rodata|data|bss|tdata|tbss|sdata|sbss|srodata|data\.rel\.ro|ldata|lrodata|lbss)"
                    r"\.(?:(?:unlikely|hot|startup|exit|split)\.)?(.+)")
@@ -26,6 +29,8 @@ POOL = re.compile(r"\.s?rodata\.(?:cst|str)\d")
 ARRAYS = (".preinit_array", ".init_array", ".fini_array")
 STANDARD = {".text", ".rodata", ".data", ".bss", ".tdata", ".tbss", ".sdata", ".sbss", ".srodata", ".data.rel.ro",
             ".lrodata", ".ldata", ".lbss"}
+NATIVE = ("libbuiltins.a(", "libpopcorn.a(", "libc.a(shim.", "crt1.o")
+IN_ARCHIVE = re.compile(r"([^/]+\.a)\((.*)\)$")
 C_NAME = re.compile(r"[A-Za-z_]\w*$")
 PLAIN = re.compile(r"[\w.$-]+$")
 # Never shown to a program.
@@ -74,30 +79,50 @@ def name_of(raw):
     return m[1] if m and not POOL.match(raw) else None
 
 
-def keys(live):
-    """Common name -> its sections, of one ISA: (kind, name) for a single thing, (kind, section) for the user's."""
-    functions = {name_of(s.raw) for s in live if s.kind == "text"}
+def file_of(live, name):
+    """Where a section comes from, as a linker script of any ISA can say it: archive and member, or the object."""
+    m = IN_ARCHIVE.search(live.file)
+    return f"*{m[1]}:{m[2]}" if m else "*" + os.path.basename(live.file).replace(name, "{isa}")
+
+
+def keys(live, name):
+    """
+    What may be common of one ISA's sections, by (kind, name, file): single things have a name, and a file only if
+    others have that name, too (static functions); sections of the user's are known by theirs and may have several parts.
+    """
+    functions = {(name_of(s.raw), s.file) for s in live if s.kind == "text"}
     found = {}
     for s in live:
-        name = name_of(s.raw)
-        if name and s.kind in ("rodata", "data") and name in functions:
+        thing = name_of(s.raw)
+        if thing and s.kind in ("rodata", "data") and (thing, s.file) in functions:
             continue                        # a jump table of that function
-        if name:
-            found.setdefault((s.kind, name), []).append(s)
+        if thing:
+            found.setdefault((s.kind, thing, file_of(s, name)), []).append(s)
         elif s.raw not in STANDARD and not POOL.match(s.raw):
-            found.setdefault((s.kind, s.raw), []).append(s)
+            found.setdefault((s.kind, s.raw, ""), []).append(s)
     return found
 
 
-def missing(live, wanted):
+def common_names(found):
+    """The things that all ISAs have. found: keys() of each."""
+    first, *others = found.values()
+    return [k for k in first if all(k in f for f in others)]
+
+
+def native(section):
+    """Compiled for each ISA by itself: never captured, and its constants may have other values on each."""
+    return any(n in section.file for n in NATIVE)
+
+
+def missing(live):
     """
     For each ISA the symbols that its link must be asked for, so that it takes what others took.
-    A thread captured on one ISA stands in, and points to, what that one has. wanted(file): whether that counts for it.
+    A thread captured on one ISA stands in, and points to, what that one has.
     """
-    have = {i: keys(s) for i, s in live.items()}
+    have = {i: keys(s, i) for i, s in live.items()}
     every = {k for k in set().union(*have.values())
-             if any(wanted(s.file) for i in have if k in have[i] for s in have[i][k])}
-    return {i: sorted(k[1] for k in every - have[i].keys()) for i in have}
+             if any(s.kind != "text" or not native(s) for i in have if k in have[i] for s in have[i][k])}
+    return {i: sorted({k[1] for k in every - have[i].keys()}) for i in have}
 
 
 def total(sections):
@@ -113,41 +138,50 @@ class Layout:
 
     def __init__(self, live):
         self.isas = list(live)
-        found = {i: keys(s) for i, s in live.items()}
-        common = [k for k in found[self.isas[0]] if all(k in found[i] for i in self.isas)]
-        self.slots = {k: [] for k in ("text", "rodata", "tdata", "tbss", "array", "data", "bss")}
+        found = {i: keys(live[i], i) for i in self.isas}
+        common = common_names(found)
+        self.slots = {k: [] for k in ("text", "rodata", "native", "tdata", "tbss", "array", "data", "bss")}
         self.own = []                       # user's sections, each an output section of its own
-        sized = {}
-        for kind, key in common:
-            parts = {i: found[i][kind, key] for i in self.isas}
+        # Names that say enough, on every ISA, without the file.
+        files = {}
+        for f in found.values():
+            for kind, thing, file in f:
+                files.setdefault((kind, thing), set()).add(file)
+        sized, taken = {}, {i: set() for i in self.isas}
+        for key in common:
+            kind, thing, file = key
+            parts = {i: found[i][key] for i in self.isas}
             sizes = {i: total(p) for i, p in parts.items()}
             size, align = max(s for s, _ in sizes.values()), max(a for _, a in sizes.values())
             names = sorted({s.raw for p in parts.values() for s in p})
-            several = any(len(p) > 1 for p in parts.values())
-            if several and len({tuple((s.size, s.align) for s in p) for p in parts.values()}) > 1:
-                raise Failure(f"section {key}: its parts differ in size between the ISAs "
+            if any(len(p) > 1 for p in parts.values()) and len({tuple((s.size, s.align) for s in p) for p in parts.values()}) > 1:
+                raise Failure(f"section {thing}: its parts differ in size between the ISAs "
                               f"({', '.join(f'{i} {s}' for i, (s, _) in sizes.items())} bytes)")
-            sized[kind, key] = (names, size, max(align, 16) if kind == "text" else align)
-        taken = {n for names, _, _ in sized.values() for n in names}
-        self.private = {i: [s for s in live[i] if s.raw not in taken] for i in self.isas}
+            where = file if len(files[kind, thing]) > 1 else ""
+            if kind == "rodata" and all(native(s) for p in parts.values() for s in p):
+                key = ("native", thing, file)
+            sized[key] = (where, names, size, max(align, 16) if kind == "text" else align)
+            for i in self.isas:
+                taken[i].update(parts[i])
+        self.private = {i: [s for s in live[i] if s not in taken[i]] for i in self.isas}
         self._place(sized)
 
     def _run(self, kind, addr, sized, own=False):
         """Place everything of a kind one after the other; returns the end."""
         def order(item):
-            (_, key), (names, _, _) = item
+            (_, key, _), (_, names, _, _) = item
             if kind == "array":                 # of constructors: by priority, those without one last
                 base, _, priority = key[1:].partition(".")
                 return base, int(priority) if priority.isdigit() else 65536
             return kind == "text" and (key.endswith(".resume") or any(".unlikely." in n for n in names)), 0
 
         def mine(k):
-            return (name_of(sized[k][0][0]) is None and C_NAME.match(k[1]) is not None) == own
+            return (name_of(sized[k][1][0]) is None and C_NAME.match(k[1]) is not None) == own
 
-        for (_, key), (names, size, align) in sorted(
+        for (_, key, _), (where, names, size, align) in sorted(
                 ((k, v) for k, v in sized.items() if k[0] == kind and mine(k)), key=order):
             addr = up(addr, align)
-            slot = Slot(kind, key, names, addr, size, align)
+            slot = Slot(kind, key, where, names, addr, size, align)
             (self.own if own else self.slots[kind]).append(slot)
             addr += size
         return addr
@@ -155,6 +189,7 @@ class Layout:
     def _place(self, sized):
         self.bounds = b = {}
         def span(name, kind, at, own=False):
+            at = up(at, max([1, *(v[3] for k, v in sized.items() if k[0] == kind)]))
             end = self._run(kind, at, sized, own)
             b[name] = (at, end)
             return end
@@ -171,11 +206,11 @@ class Layout:
         self.identity = up(end, isa.SEGMENT)
         end = span("rodata", "rodata", self.identity + 32)
         end = span("own rodata", "rodata", end, own=True)
+        end = span("native", "native", end)
         if end > isa.DATA:
             raise Failure(f"{end - isa.TEXT >> 20} MiB of code and constants; {isa.DATA - isa.TEXT >> 20} MiB is the most")
-        tls = [v[2] for k, v in sized.items() if k[0] in ("tdata", "tbss")]
-        self.tls_align = max([64, *tls])
-        end = span("tdata", "tdata", up(isa.DATA, self.tls_align))
+        tls = max([64, *(v[3] for k, v in sized.items() if k[0] in ("tdata", "tbss"))])
+        end = span("tdata", "tdata", up(isa.DATA, tls))
         end = span("tbss", "tbss", end)             # no room of its own: what follows lies over it
         end = span("array", "array", up(b["tdata"][1], 16))
         end = span("own data", "data", end, own=True)
@@ -197,7 +232,8 @@ class Layout:
             return n if PLAIN.match(n) else f'"{n}"'
 
         def body(slots):
-            return [f"    . = {s.addr:#x}; KEEP(*({' '.join(map(quoted, s.names))}))" for s in slots]
+            return [f"    . = {s.addr:#x}; KEEP({s.file.replace('{isa}', name) or '*'}({' '.join(map(quoted, s.names))}))"
+                    for s in slots]
 
         def section(label, span, slots, segment, note=""):
             start, end = b[span]
@@ -221,6 +257,7 @@ class Layout:
                 f"  .popcorn.id {self.identity:#x} : {{ __popcorn_program = .; {words} }} :rodata"]
         section(".rodata", "rodata", self.slots["rodata"], ":rodata")
         owned("rodata", ":rodata")
+        section(".native.rodata", "native", self.slots["native"], ":rodata")
         out.append(f"  __popcorn_data = {isa.DATA:#x};")
         section(".tdata", "tdata", self.slots["tdata"], ":data :tls")
         out.append(f"  . = {b['tbss'][0]:#x};")            # lld has no ear for the address of a .tbss

@@ -19,7 +19,7 @@ OF_THE_LAYOUT = ("__popcorn_program", "__popcorn_text", "__popcorn_text_end", "_
 LINKER_MADE = {"_end", "end", "_etext", "etext", "_edata", "edata", "__bss_start", "__ehdr_start", "_GLOBAL_OFFSET_TABLE_",
                "_DYNAMIC", "__dso_handle", *OF_THE_LAYOUT}
 LIBRARIES = ("libc.a", "libpopcorn.a", "libbuiltins.a")
-NEVER_CAPTURED = ("(builtins.",)
+
 
 
 def find(o, name, sysroot):
@@ -132,7 +132,7 @@ class Link:
 
     def command(self, isa, *extra):
         front, behind = system_files(self.o, self.sysroot, isa)
-        return ["ld.lld-19", "-m", ISAS[isa].emulation, "-static", "--gc-sections", "-z", "norelro", "-z", "nognustack",
+        return ["ld.lld-19", "-m", ISAS[isa].emulation, "-static", "--gc-sections", "-z", "norelro", "-z", "nognustack", "-z", "nostart-stop-gc",
                 "-z", f"max-page-size={layout.isa.SEGMENT}", "--no-relax" if isa == "riscv64" else "--build-id=none",
                 "--build-id=none", "-e", self.o.entry or "_start",
                 *(f"--undefined={u}" for u in self.o.undefined), *(f"--defsym={d}" for d in self.o.defsyms),
@@ -153,7 +153,7 @@ class Link:
         asked = {i: set() for i in o.targets}
         live = dict(zip(o.targets, self.tools.each(self.learn, o.targets)))
         while not self.tools.dry:
-            more = layout.missing(live, lambda f: not any(n in f for n in NEVER_CAPTURED))
+            more = layout.missing(live)
             more = {i: set(m) - asked[i] for i, m in more.items()}
             again = [i for i in o.targets if more[i]]
             if not again:
