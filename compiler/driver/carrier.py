@@ -163,9 +163,9 @@ class Inputs:
 
     def _unpack(self, content, name):
         level, data = content
-        files = {}
+        files, number = {}, len(self.names)     # one for all ISAs: the layout goes by it
         for section, body in data.items():
-            files[section] = f"{self.tools.dir}/in{len(self.names)}.{'bc' if section == BITCODE else section[9:] + '.o'}"
+            files[section] = f"{self.tools.dir}/in{number}.{'bc' if section == BITCODE else section[9:] + '.o'}"
             self.names[files[section]] = name
             with open(files[section], "wb") as f:
                 f.write(body)
