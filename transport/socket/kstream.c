@@ -47,9 +47,9 @@ static bool tx_fill(struct ksock_conn *k)
 			k->left += PAGE_SIZE;
 		}
 	}
+	k->more = n == max && pt_lane_tx_pending(la);
 	popcorn_conn_unlock(&k->c);
 	k->vecs = i;
-	k->more = n == max;
 	return i;
 }
 
