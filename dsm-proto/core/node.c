@@ -116,7 +116,8 @@ void pd_nodata(const struct pd_cfg *c, struct pd_page *p, u32 req, struct pd_act
 /* Is the copy still to be kept? Then until when? */
 static bool held(const struct pd_cfg *c, const struct pd_page *p, u64 now, struct pd_acts *out)
 {
-	if (!p->since || now - p->since >= c->hold_ns)
+	/* It may have been mapped after the caller read the clock. */
+	if (!p->since || (s64)(now - p->since) >= c->hold_ns)
 		return false;
 	pd_act(out, (struct pd_act){ .what = PD_DO_DEFER, .until = p->since + c->hold_ns });
 	return true;
