@@ -106,7 +106,7 @@ struct dsm_txns;
  * @unsent: the faulting thread has to send it
  * @over:   it has ended, with @status
  * @wait:   who waits for that
- * @next:   in dsm_region.dones
+ * @done:   in dsm_region.dones
  */
 struct dsm_req {
 	struct popcorn_async a;
@@ -121,7 +121,7 @@ struct dsm_req {
 	bool over;
 	int status;
 	wait_queue_head_t wait;
-	struct dsm_req *next;
+	struct llist_node done;
 };
 
 /* Pages that come one after the other: who needs one most often needs all. */
@@ -371,7 +371,7 @@ struct dsm_region {
 	u64 due;
 	struct popcorn_msg *later, *slow_msgs;
 	struct dsm_op *unsent;
-	struct dsm_req *dones;
+	struct llist_head dones;
 
 	struct hrtimer timer;
 	struct llist_head items;
@@ -394,7 +394,6 @@ struct dsm_region {
 
 struct dsm_act {
 	struct pd_act a;
-	struct popcorn_frame *f;
 	void *p;
 };
 
@@ -406,6 +405,7 @@ struct dsm_run {
 	struct dsm_page *pg;
 	struct dsm_dir *dir;
 	u32 index;
+	u64 now;			/* 0: the clock hasn't been read yet */
 	u32 head, tail;
 	u32 own_head, own_tail;
 	struct dsm_answers *answers;	/* the page goes out with others; or NULL */
@@ -444,6 +444,14 @@ static inline struct dsm_dir *dsm_dir(struct dsm_region *r, u32 index)
 static inline u64 dsm_now(void)
 {
 	return ktime_get_ns();
+}
+
+/* The clock is read once for a message, whatever it is about. */
+static inline u64 dsm_run_now(struct dsm_run *run)
+{
+	if (!run->now)
+		run->now = dsm_now();
+	return run->now;
 }
 
 /* ----------------------------------------------------------- dsm_region.c */
@@ -564,18 +572,54 @@ void dsm_refuse(struct popcorn_msg *msg, int status);
 
 /* ------------------------------------------------------------- dsm_take.c */
 
-void dsm_run_begin(struct dsm_run *run, struct dsm_region *r, struct dsm_page *pg, u32 index);
-struct dsm_txn *dsm_txn_now(struct dsm_run *run);
-struct pd_home dsm_home_of(struct dsm_run *run);
+void dsm_run_init(struct dsm_run *run, struct dsm_region *r);
 struct dsm_op *dsm_op_take(struct dsm_page *pg);
-void dsm_take(struct dsm_run *run, u8 todo);
+void dsm_take_acts(struct dsm_run *run, u8 todo);
+
+/**
+ * dsm_take - keep what the core has just returned, with what it is about
+ * @run:  run->out is taken
+ * @todo: what is to be done again if the core defers it
+ *
+ * With the page's lock, which the core was called under. What the home tells itself is
+ * dealt with here; dsm_run() does the rest.
+ */
+static inline void dsm_take(struct dsm_run *run, u8 todo)
+{
+	if (run->out.n)
+		dsm_take_acts(run, todo);
+}
+
+/* The next page of a message; nothing is left to be done for the last one. */
+static inline void dsm_run_page(struct dsm_run *run, struct dsm_page *pg, u32 index)
+{
+	run->pg = pg;
+	run->dir = dsm_dir(run->r, index);
+	run->index = index;
+}
+
+static inline void dsm_run_begin(struct dsm_run *run, struct dsm_region *r, struct dsm_page *pg,
+				 u32 index)
+{
+	dsm_run_init(run, r);
+	dsm_run_page(run, pg, index);
+}
+
+static inline struct dsm_txn *dsm_txn_now(struct dsm_run *run)
+{
+	return dsm_txn_of(run->dir->now);
+}
+
+static inline struct pd_home dsm_home_of(struct dsm_run *run)
+{
+	return (struct pd_home){ .dir = &run->dir->d, .now = &run->dir->now };
+}
 
 /* -------------------------------------------------------------- dsm_run.c */
 
 void dsm_head(const struct dsm_region *r, u32 index, u32 req, struct pd_msg *m);
-void dsm_run(struct dsm_run *run);
-int dsm_run_ask(struct dsm_txn *t, struct dsm_page *pg, gfp_t gfp, struct dsm_answers *all,
-		struct dsm_invs *invs);
+void dsm_run_acts(struct dsm_run *run);
+int dsm_run_ask(struct dsm_run *run, struct dsm_txn *t, gfp_t gfp);
 void dsm_run_ack(struct dsm_run *run, u16 node);
 void dsm_run_sent(struct dsm_run *run, u16 node, int status);
 void dsm_run_done(struct dsm_run *run, u16 node, u32 req, u8 flags);
@@ -585,6 +629,19 @@ void dsm_txn_send(struct dsm_run *run, struct dsm_txn *t);
 void dsm_item_add(struct dsm_region *r, struct dsm_item *item);
 int dsm_data_send(struct dsm_op *op);
 void dsm_ended(struct pd_txn *x);
+
+/**
+ * dsm_run - carry out what dsm_take() has kept
+ * @run: run
+ *
+ * Process context; or, for what pd_granted() returns at a node that isn't the home,
+ * any. Nothing locked, but mmap_lock may be.
+ */
+static inline void dsm_run(struct dsm_run *run)
+{
+	if (run->head != run->tail || run->ended)
+		dsm_run_acts(run);
+}
 
 /* ------------------------------------------------------------- dsm_sync.c */
 

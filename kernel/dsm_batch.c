@@ -10,12 +10,10 @@
 
 /* ------------------------------------------------------------- a requester */
 
-/* Is the page neither here as @state says nor on its way? Not for sure, without its lock. */
-static bool is_just(struct dsm_region *r, u32 index, u8 state)
+/* Is the page here as @state says, and not on its way? Not for sure, without its lock. */
+static bool is_just(const struct dsm_page *pg, u8 state)
 {
-	const struct dsm_page *pg = dsm_page(r, index);
-
-	return pg ? READ_ONCE(pg->p.state) == state && !READ_ONCE(pg->req) : state == PD_I;
+	return pg && READ_ONCE(pg->p.state) == state && !READ_ONCE(pg->req);
 }
 
 /* The least number from which on none of the pages has had its own. */
@@ -36,7 +34,7 @@ static u32 number(struct dsm_region *r, u32 first, u32 n)
 static bool begin(struct dsm_region *r, struct dsm_req *req, u32 number, bool write)
 {
 	struct dsm_page *pg = dsm_page(r, req->index);
-	struct pd_acts out;
+	struct pd_acts out DSM_UNINIT;
 	bool ok;
 
 	out.n = 0;
@@ -99,7 +97,7 @@ static int ahead_home(struct dsm_region *r, u32 first, u32 n, bool write, bool w
 
 	invs.n = 0;
 	for (; n && !e && !r->over; first++, n--) {
-		if (write && !is_just(r, first, PD_S))
+		if (write && !is_just(dsm_page(r, first), PD_S))
 			continue;
 		e = dsm_ahead(r, first, write, wait, write ? &invs : NULL);
 		if (invs.n == PD_BATCH || (invs.n && invs.t[0]->index + PD_BATCH - 1 == first))
@@ -123,16 +121,21 @@ static int ahead_home(struct dsm_region *r, u32 first, u32 n, bool write, bool w
 int dsm_ahead_pages(struct dsm_region *r, u32 first, u32 n, bool write, bool wait)
 {
 	u32 most = min_t(u32, PD_BATCH, r->node->pt.cfg.slots), run;
+	struct dsm_page *pg;
 	int e;
 	u8 has;
 
 	if (dsm_home(r))
 		return ahead_home(r, first, n, write, wait);
 	for (; n && !r->over; first += run, n -= run) {
-		has = write && is_just(r, first, PD_S) ? PD_S : PD_I;
-		for (run = 0; run < min(n, most) && is_just(r, first + run, has); run++)
-			if (!dsm_page_make(r, first + run))
+		has = write && is_just(dsm_page(r, first), PD_S) ? PD_S : PD_I;
+		for (run = 0; run < min(n, most); run++) {
+			pg = dsm_page(r, first + run) ?: dsm_page_make(r, first + run);
+			if (!pg)
 				return -ENOMEM;
+			if (!is_just(pg, has))
+				break;
+		}
 		if (run < 2) {
 			run = 1;
 			e = dsm_ahead(r, first, write, wait, NULL);
@@ -147,21 +150,6 @@ int dsm_ahead_pages(struct dsm_region *r, u32 first, u32 n, bool write, bool wai
 }
 
 /* ----------------------------------------------------------------- the home */
-
-/* One page of an ASK: its transaction answers it, or it isn't to be had now. */
-static void asked(struct dsm_region *r, struct popcorn_msg *msg, u32 index, struct dsm_txns *ts,
-		  struct dsm_answers *all, struct dsm_invs *invs)
-{
-	const struct pd_msg *m = msg->data;
-	u32 at = index - le32_to_cpu(m->page);
-	struct dsm_txn *t = &ts->txn[at];
-
-	t->batch = ts;
-	refcount_inc(&ts->ref);
-	dsm_txn_init(t, r, index, msg);
-	if (dsm_run_ask(t, dsm_page(r, index), DSM_NOWAIT, all, invs))
-		dsm_answers_add(all, msg, at, NULL, NULL, -EAGAIN);
-}
 
 /**
  * dsm_answers_add - a page of a message can be answered
@@ -195,6 +183,26 @@ void dsm_answers_send(struct dsm_answers *all)
 	all->n = 0;
 }
 
+/* The pages of an ASK: each one's transaction answers it, or it isn't to be had now. */
+static noinline_for_stack void asked(struct dsm_region *r, struct popcorn_msg *msg, u32 first,
+				     struct dsm_txns *ts, struct dsm_answers *all,
+				     struct dsm_invs *invs)
+{
+	u32 n = msg->pages, i;	/* after the last answer @msg is nobody's */
+	struct dsm_run run DSM_UNINIT;
+
+	dsm_run_init(&run, r);
+	run.answers = all;
+	run.invs = invs;
+	for (i = 0; i < n; i++) {
+		ts->txn[i].batch = ts;
+		dsm_txn_init(&ts->txn[i], r, first + i, msg);
+		dsm_run_page(&run, dsm_page(r, first + i), first + i);
+		if (dsm_run_ask(&run, &ts->txn[i], DSM_NOWAIT))
+			dsm_answers_add(all, msg, i, NULL, NULL, -EAGAIN);
+	}
+}
+
 /**
  * dsm_batch_msg - ASK for several pages, at the home
  * @r:     region
@@ -226,13 +234,11 @@ void dsm_batch_msg(struct dsm_region *r, struct popcorn_msg *msg, u32 first, boo
 		dsm_refuse(msg, -EAGAIN);
 		return;
 	}
-	refcount_set(&ts->ref, 1);
+	refcount_set(&ts->ref, 1 + n);
 	all.n = invs.n = 0;
 	if (write)
 		dsm_hide(r, first, ~0u >> (PD_BATCH - n));
-	/* After the last answer @msg is nobody's. */
-	for (i = 0; i < n; i++)
-		asked(r, msg, first + i, ts, &all, &invs);
+	asked(r, msg, first, ts, &all, &invs);
 	dsm_invs_send(r, &invs);
 	dsm_answers_send(&all);
 	if (refcount_dec_and_test(&ts->ref))

@@ -39,7 +39,7 @@ enum hrtimer_restart dsm_timer(struct hrtimer *t)
 	bool idle;
 
 	spin_lock(&r->lock);
-	idle = !r->pending && !r->later && !r->unsent && !r->dones && !dsm_sync_due(r);
+	idle = !r->pending && !r->later && !r->unsent && llist_empty(&r->dones) && !dsm_sync_due(r);
 	if (idle)
 		r->due = 0;
 	spin_unlock(&r->lock);

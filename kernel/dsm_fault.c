@@ -218,11 +218,11 @@ int dsm_ahead(struct dsm_region *r, u32 index, bool write, bool wait, struct dsm
 /* ---------------------------------------------------------------- mapping */
 
 /* It is mapped as soon as its lock is let go. Locked. */
-static void mapped(struct dsm_region *r, struct dsm_page *pg)
+static void mapped(struct dsm_region *r, struct dsm_page *pg, u64 now)
 {
 	if (!pg->p.since && !dsm_home(r))
 		atomic64_inc(&r->stat.ahead_used);
-	pd_mapped(&pg->p, dsm_now());
+	pd_mapped(&pg->p, now);
 }
 
 /*
@@ -265,13 +265,13 @@ static struct page *page_lock_mappable(struct dsm_region *r, struct dsm_page *pg
 	}
 	if (write)
 		pg->want_write = false;
-	mapped(r, pg);
+	mapped(r, pg, dsm_now());
 	spin_unlock_bh(lock);
 	return page;
 }
 
 /* A page that may be mapped to read now and isn't yet, locked; or NULL. Waits for nobody. */
-static struct page *page_trylock_mappable(struct dsm_region *r, u32 index)
+static struct page *page_trylock_mappable(struct dsm_region *r, u32 index, u64 now)
 {
 	struct dsm_page *pg = dsm_page(r, index);
 	struct page *page = NULL;
@@ -282,7 +282,7 @@ static struct page *page_trylock_mappable(struct dsm_region *r, u32 index)
 	if (usable(r, pg, false) && !folio_mapped(page_folio(pg->frame->page)) &&
 	    trylock_page(pg->frame->page)) {
 		page = pg->frame->page;
-		mapped(r, pg);
+		mapped(r, pg, now);
 	}
 	spin_unlock_bh(dsm_lock(r, index));
 	return page;
@@ -294,12 +294,13 @@ static u32 map_around(struct dsm_region *r, struct vm_fault *vmf, u32 n, bool do
 	struct vm_area_struct *vma = vmf->vma;
 	u32 first = vma->vm_pgoff, last = first + vma_pages(vma) - 1, index = vmf->pgoff, got, i;
 	unsigned long addr = vmf->address & PAGE_MASK, left;
-	struct page *page[DSM_AROUND];
+	struct page *page[DSM_AROUND] DSM_UNINIT;
+	u64 now = dsm_now();
 	int e;
 
 	n = min3(n, (u32)DSM_AROUND, down ? index - first : last - index);
 	for (got = 0; got < n; got++) {
-		page[got] = page_trylock_mappable(r, down ? index - 1 - got : index + 1 + got);
+		page[got] = page_trylock_mappable(r, down ? index - 1 - got : index + 1 + got, now);
 		if (!page[got])
 			break;
 	}

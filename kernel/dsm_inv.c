@@ -37,7 +37,7 @@ static bool may_hide(struct dsm_region *r, u32 index, u64 now)
 	struct dsm_page *pg = dsm_page(r, index);
 
 	return pg && READ_ONCE(pg->p.state) != PD_I && (READ_ONCE(pg->p.flags) & PD_P_MAPPED) &&
-	       now - READ_ONCE(pg->p.since) >= r->cfg.hold_ns;
+	       (s64)(now - READ_ONCE(pg->p.since)) >= r->cfg.hold_ns;
 }
 
 /**
@@ -79,16 +79,17 @@ void dsm_invs_msg(struct dsm_region *r, struct popcorn_msg *msg)
 	__le32 answer;
 
 	dsm_hide(r, first, mask);
+	dsm_run_init(&run, r);
 	for (i = 0; i < PD_BATCH; i++) {
 		pg = mask >> i & 1 ? dsm_page(r, first + i) : NULL;
 		if (!pg) {
 			gone |= mask & 1u << i;	/* never used here */
 			continue;
 		}
-		dsm_run_begin(&run, r, pg, first + i);
+		dsm_run_page(&run, pg, first + i);
 		spin_lock_bh(dsm_lock(r, first + i));
 		if (!pg->op && !r->over) {
-			pd_inv(&r->cfg, &pg->p, dsm_now(), &run.out);
+			pd_inv(&r->cfg, &pg->p, dsm_run_now(&run), &run.out);
 			if (run.out.a[0].what == PD_DO_DEFER)
 				run.out.n = 0;
 			dsm_take(&run, 0);

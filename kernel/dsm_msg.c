@@ -19,6 +19,7 @@ void dsm_ask_over(struct dsm_req *req, int status)
 	struct dsm_run run DSM_UNINIT;
 	bool data = !status;
 	int e = -ESTALE;
+	u64 now;
 
 	if (data) {
 		f = req->a.frame;
@@ -32,11 +33,13 @@ void dsm_ask_over(struct dsm_req *req, int status)
 	spin_lock_bh(dsm_lock(r, req->index));
 	req->status = status;
 	if (run.pg->req == req) {
-		if (f && !run.pg->frame) {
+		/* What nobody waits for yet counts from when it is mapped. */
+		now = run.pg->p.flags & PD_P_AHEAD ? 0 : dsm_now();
+		e = pd_granted(&r->cfg, &run.pg->p, req->req, status, data, now, &run.out);
+		if (!e && f && !run.pg->frame) {
 			dsm_frame_set(r, run.pg, req->index, f, r->cfg.home);
 			f = NULL;
 		}
-		e = pd_granted(&r->cfg, &run.pg->p, req->req, status, data, dsm_now(), &run.out);
 		dsm_take(&run, 0);
 	}
 	spin_unlock_bh(dsm_lock(r, req->index));
@@ -70,55 +73,56 @@ static bool done_before(struct pd_msg *m, const struct dsm_req *req)
 	return true;
 }
 
-/* DONE of requests, up to @max pd_msg, into @m; these are taken. Return: how many pd_msg. */
-static u32 dones_take(struct dsm_region *r, struct pd_msg *m, u32 max, struct dsm_req **taken)
+/* They are due as before; meanwhile @r->timer may have found nothing to be done. */
+static void dones_back(struct dsm_region *r, struct llist_node *first)
 {
+	struct llist_node *last = first;
+
+	while (last->next)
+		last = last->next;
+	llist_add_batch(first, last, &r->dones);
+	dsm_due(r, dsm_now() + DSM_RETRY_NS);
+}
+
+/* DONE of requests, up to @max pd_msg, into @m; these are taken. Return: how many pd_msg. */
+static u32 dones_take(struct dsm_region *r, struct pd_msg *m, u32 max, struct llist_node **taken)
+{
+	struct llist_node **at = taken;
 	struct dsm_req *req;
 	u32 n = 0;
 
-	*taken = NULL;
-	if (!READ_ONCE(r->dones))
-		return 0;
-	spin_lock_bh(&r->lock);
-	while ((req = r->dones)) {
-		if (!n || !done_before(&m[n - 1], req)) {
-			if (n == max)
-				break;
-			dsm_head(r, req->index, req->req, &m[n]);
-			m[n++].flags = req->flags;
+	*taken = llist_empty(&r->dones) ? NULL : llist_del_all(&r->dones);
+	for (; *at; at = &(*at)->next) {
+		req = llist_entry(*at, struct dsm_req, done);
+		if (n && done_before(&m[n - 1], req))
+			continue;
+		if (n == max) {
+			dones_back(r, *at);
+			*at = NULL;
+			break;
 		}
-		r->dones = req->next;
-		req->next = *taken;
-		*taken = req;
+		dsm_head(r, req->index, req->req, &m[n]);
+		m[n++].flags = req->flags;
 	}
-	spin_unlock_bh(&r->lock);
 	return n;
 }
 
 /* They are on their way; or, if not @sent, due as before. */
-static void dones_taken(struct dsm_region *r, struct dsm_req *taken, bool sent)
+static void dones_taken(struct dsm_region *r, struct llist_node *taken, bool sent)
 {
-	struct dsm_req *req;
+	struct dsm_req *req, *next;
 
-	while ((req = taken)) {
-		taken = req->next;
-		if (sent) {
-			dsm_req_put(req);
-			continue;
-		}
-		spin_lock_bh(&r->lock);
-		req->next = r->dones;
-		r->dones = req;
-		spin_unlock_bh(&r->lock);
-	}
 	if (!sent)
-		dsm_due(r, dsm_now() + DSM_RETRY_NS);
+		dones_back(r, taken);
+	else
+		llist_for_each_entry_safe(req, next, taken, done)
+			dsm_req_put(req);
 }
 
 static void dones_send(struct dsm_region *r)
 {
 	struct pd_msg m[DSM_DONES] DSM_UNINIT;
-	struct dsm_req *taken;
+	struct llist_node *taken;
 	u32 n;
 	int e = 0;
 
@@ -145,7 +149,7 @@ int dsm_ask_send(struct dsm_region *r, struct dsm_req *req, u32 n, unsigned int 
 	u8 class = (req->flags & (PD_F_IDLE | PD_F_HOLDS)) == PD_F_IDLE ? PW_BULK : PW_SYNC;
 	struct pd_msg m[1 + DSM_DONES] DSM_UNINIT;
 	struct popcorn_async *a[PD_BATCH] DSM_UNINIT;
-	struct dsm_req *dones;
+	struct llist_node *dones;
 	u32 i, len;
 	int e;
 
@@ -213,6 +217,7 @@ static void no_memory(struct dsm_region *r, struct popcorn_msg *msg, bool may_sl
 static void ask_msg(struct dsm_region *r, struct popcorn_msg *msg, u32 index, bool may_sleep)
 {
 	struct dsm_page *pg = may_sleep ? dsm_page_make(r, index) : dsm_page(r, index);
+	struct dsm_run run DSM_UNINIT;
 	struct dsm_txn *t;
 	int e;
 
@@ -225,7 +230,8 @@ static void ask_msg(struct dsm_region *r, struct popcorn_msg *msg, u32 index, bo
 		dsm_later(r, msg);
 		return;
 	}
-	e = dsm_run_ask(t, pg, may_sleep ? GFP_KERNEL : DSM_NOWAIT, NULL, NULL);
+	dsm_run_begin(&run, r, pg, index);
+	e = dsm_run_ask(&run, t, may_sleep ? GFP_KERNEL : DSM_NOWAIT);
 	if (e == -ENOMEM)
 		no_memory(r, msg, may_sleep);
 	else if (e)
@@ -349,11 +355,14 @@ static void done_msg(struct dsm_region *r, u16 from, const struct pd_msg *m)
 {
 	u32 index = le32_to_cpu(m->page), req = le32_to_cpu(m->req), i;
 	struct dsm_run run DSM_UNINIT;
+	struct dsm_page *pg;
 
+	dsm_run_init(&run, r);
 	for (i = 0; i < m->pages && index < r->pages; i++, index++) {
-		if (!dsm_page(r, index))
+		pg = dsm_page(r, index);
+		if (!pg)
 			continue;
-		dsm_run_begin(&run, r, dsm_page(r, index), index);
+		dsm_run_page(&run, pg, index);
 		dsm_run_done(&run, from, req + i, m->flags);
 		dsm_run(&run);
 	}

@@ -21,38 +21,31 @@ void dsm_ended(struct pd_txn *x)
 		struct dsm_txn *t = dsm_txn_of(x);
 
 		x = x->next;
-		dsm_txn_answer(t, -EHOSTDOWN, NULL);
+		if (READ_ONCE(t->msg))
+			dsm_txn_answer(t, -EHOSTDOWN, NULL);
 		dsm_txn_put(t);
 	}
 }
 
 /**
  * dsm_run_ask - an ASK came to the home: its page, or its turn to come
+ * @run: for its page; carried out
  * @t:   transaction of it, which is answered at some time; taken
- * @pg:  its page
  * @gfp: for a page that is used for the first time
- * @all: what goes out together; or NULL
- * @invs: likewise what others are told to drop
  *
  * Context as dsm_run(). Return: 0; or the message hasn't been answered, and won't be:
  * -EAGAIN, -ENOMEM, or -ESTALE: the region is over, or who asks has left.
  */
-int dsm_run_ask(struct dsm_txn *t, struct dsm_page *pg, gfp_t gfp, struct dsm_answers *all,
-		struct dsm_invs *invs)
+int dsm_run_ask(struct dsm_run *run, struct dsm_txn *t, gfp_t gfp)
 {
 	struct popcorn_frame *f = NULL;
-	struct dsm_run run DSM_UNINIT;
-	struct dsm_region *r = t->r;
+	struct dsm_region *r = run->r;
+	struct pd_home h = dsm_home_of(run);
 	u16 from = t->x.node;
-	u32 index = t->index;
-	struct pd_home h;
+	u32 index = run->index;
 	int e = -ENOMEM;
 
-	dsm_run_begin(&run, r, pg, index);
-	run.answers = all;
-	run.invs = invs;
-	h = dsm_home_of(&run);
-	if (READ_ONCE(run.dir->d.state) == PD_I) {
+	if (READ_ONCE(run->dir->d.state) == PD_I) {
 		f = dsm_frame_alloc(r, gfp);
 		if (!f)
 			goto refused;
@@ -60,16 +53,16 @@ int dsm_run_ask(struct dsm_txn *t, struct dsm_page *pg, gfp_t gfp, struct dsm_an
 	}
 	e = -ESTALE;
 	spin_lock_bh(dsm_lock(r, index));
-	if (f && !dsm_first(r, pg, run.dir, index, f))
+	if (f && !dsm_first(r, run->pg, run->dir, index, f))
 		f = NULL;
 	if (!r->over && (r->members & (1ull << from))) {
-		e = pd_home_ask(&r->cfg, &h, &t->x, &run.out);
-		dsm_take(&run, 0);
+		e = pd_home_ask(&r->cfg, &h, &t->x, &run->out);
+		dsm_take(run, 0);
 	}
 	spin_unlock_bh(dsm_lock(r, index));
 	dsm_frame_free(f);
 	if (!e) {
-		dsm_run(&run);
+		dsm_run(run);
 		return 0;
 	}
 refused:
@@ -118,7 +111,7 @@ static void run_inv(struct dsm_run *run)
 {
 	spin_lock_bh(dsm_lock(run->r, run->index));
 	run->pg->todo &= ~DSM_TODO_INV;
-	pd_inv(&run->r->cfg, &run->pg->p, dsm_now(), &run->out);
+	pd_inv(&run->r->cfg, &run->pg->p, dsm_run_now(run), &run->out);
 	dsm_take(run, DSM_TODO_INV);
 	spin_unlock_bh(dsm_lock(run->r, run->index));
 }
@@ -127,7 +120,7 @@ static void run_fwd(struct dsm_run *run, u16 node, u32 req, u8 flags)
 {
 	spin_lock_bh(dsm_lock(run->r, run->index));
 	run->pg->todo &= ~DSM_TODO_FWD;
-	pd_fwd(&run->r->cfg, &run->pg->p, node, req, flags, dsm_now(), &run->out);
+	pd_fwd(&run->r->cfg, &run->pg->p, node, req, flags, dsm_run_now(run), &run->out);
 	dsm_take(run, DSM_TODO_FWD);
 	spin_unlock_bh(dsm_lock(run->r, run->index));
 }
@@ -404,11 +397,7 @@ static void act_done(struct dsm_run *run, struct dsm_act *e)
 	req->flags = e->a.flags;
 	/* Those of a batch go together. */
 	last = !req->batch || !atomic_read(&req->batch->left);
-	spin_lock_bh(&r->lock);
-	req->next = r->dones; /* the reference with it */
-	r->dones = req;
-	spin_unlock_bh(&r->lock);
-	if (!req->next || last)
+	if (llist_add(&req->done, &r->dones) || last) /* the reference with it */
 		dsm_due(r, dsm_now() + (last ? min_t(u64, r->cfg.hold_ns / 2, DSM_DONE_NS) :
 					DSM_BATCH_NS));
 }
@@ -418,7 +407,8 @@ static void act_wake(struct dsm_run *run, struct dsm_req *req)
 	if (req) {
 		trace_popcorn_dsm_end(run->r, run->index, req->status);
 		WRITE_ONCE(req->over, true);
-		wake_up_all(&req->wait);
+		if (wq_has_sleeper(&req->wait))
+			wake_up_all(&req->wait);
 		dsm_req_put(req);
 	}
 	if (wq_has_sleeper(&run->r->wait))
@@ -445,14 +435,8 @@ void dsm_run_unmap(struct dsm_run *run)
 	spin_unlock_bh(dsm_lock(r, run->index));
 }
 
-/**
- * dsm_run - carry out what dsm_take() has kept
- * @run: run
- *
- * Process context; or, for what pd_granted() returns at a node that isn't the home,
- * any. Nothing locked, but mmap_lock may be.
- */
-void dsm_run(struct dsm_run *run)
+/* dsm_run(), if there is anything to do. */
+void dsm_run_acts(struct dsm_run *run)
 {
 	struct dsm_region *r = run->r;
 	struct dsm_txn *t;
@@ -525,7 +509,7 @@ void dsm_run(struct dsm_run *run)
 			dsm_run_unmap(run);
 			break;
 		case PD_DO_FREE:
-			dsm_frame_free(e.f);
+			dsm_frame_free(e.p);
 			break;
 		case PD_DO_WAKE:
 			act_wake(run, e.p);

@@ -6,23 +6,17 @@
  */
 #include "dsm.h"
 
-void dsm_run_begin(struct dsm_run *run, struct dsm_region *r, struct dsm_page *pg, u32 index)
+/* A run for pages of @r, one after the other: dsm_run_page(). */
+void dsm_run_init(struct dsm_run *run, struct dsm_region *r)
 {
 	run->r = r;
-	run->pg = pg;
-	run->dir = dsm_dir(r, index);
-	run->index = index;
+	run->now = 0;
 	run->head = run->tail = 0;
 	run->own_head = run->own_tail = 0;
 	run->ended = NULL;
 	run->answers = NULL;
 	run->invs = NULL;
 	run->out.n = 0;
-}
-
-struct dsm_txn *dsm_txn_now(struct dsm_run *run)
-{
-	return dsm_txn_of(run->dir->now);
 }
 
 /* The op that an answer belongs to; only an answer's last act takes it. */
@@ -34,16 +28,13 @@ struct dsm_op *dsm_op_take(struct dsm_page *pg)
 	return op;
 }
 
-struct pd_home dsm_home_of(struct dsm_run *run)
-{
-	return (struct pd_home){ .dir = &run->dir->d, .now = &run->dir->now };
-}
+/* Of these the core is called at once if they are for the own node, which is then the home. */
+#define CALLS	(BIT(PD_SEND_ASK) | BIT(PD_SEND_FWD) | BIT(PD_SEND_GRANT) | BIT(PD_SEND_ACK) | \
+		 BIT(PD_SEND_SENT) | BIT(PD_SEND_DONE) | BIT(PD_SEND_NODATA))
 
-/* For the own node, so for the home: the core is called for it at once. */
 static bool is_own(const struct dsm_region *r, const struct pd_act *a)
 {
-	return dsm_home(r) && a->to == r->cfg.self &&
-	       a->what != PD_SEND_INV && a->what < PD_DO_UNMAP && a->what != PD_SEND_DATA;
+	return CALLS & BIT(a->what) && a->to == r->cfg.self && dsm_home(r);
 }
 
 static void own_add(struct dsm_run *run, const struct pd_act *a)
@@ -81,7 +72,6 @@ static void collect(struct dsm_run *run, u8 todo)
 		if (WARN_ON_ONCE(run->tail - run->head == DSM_RUN_ACTS))
 			break;
 		e->a = run->out.a[i];
-		e->f = NULL;
 		e->p = NULL;
 		switch (e->a.what) {
 		case PD_SEND_ASK:
@@ -133,7 +123,7 @@ static void collect(struct dsm_run *run, u8 todo)
 				e->p = NULL;
 			break;
 		case PD_DO_FREE:
-			e->f = dsm_frame_clear(r, pg);
+			e->p = dsm_frame_clear(r, pg);
 			taken_unused(r, pg, run->index);
 			break;
 		case PD_DO_PROTECT:
@@ -180,15 +170,15 @@ static u8 own(struct dsm_run *run, const struct pd_act *a)
 	case PD_SEND_FWD:
 		todo = DSM_TODO_FWD;
 		pg->todo &= ~todo;
-		pd_fwd(c, &pg->p, a->node, a->req, a->flags, dsm_now(), &run->out);
+		pd_fwd(c, &pg->p, a->node, a->req, a->flags, dsm_run_now(run), &run->out);
 		break;
 	case PD_SEND_INV:
 		todo = DSM_TODO_INV;
 		pg->todo &= ~todo;
-		pd_inv(c, &pg->p, dsm_now(), &run->out);
+		pd_inv(c, &pg->p, dsm_run_now(run), &run->out);
 		break;
 	case PD_SEND_GRANT:
-		pd_granted(c, &pg->p, a->req, a->status, false, dsm_now(), &run->out);
+		pd_granted(c, &pg->p, a->req, a->status, false, dsm_run_now(run), &run->out);
 		break;
 	case PD_SEND_NODATA:
 		pd_nodata(c, &pg->p, a->req, &run->out);
@@ -211,28 +201,23 @@ static u8 own(struct dsm_run *run, const struct pd_act *a)
 	return todo;
 }
 
-/**
- * dsm_take - keep what the core has just returned, with what it is about
- * @run:  run->out is taken
- * @todo: what is to be done again if the core defers it
- *
- * With the page's lock, which the core was called under. What the home tells itself is
- * dealt with here; dsm_run() does the rest.
- */
-void dsm_take(struct dsm_run *run, u8 todo)
+/* dsm_take(), if there is anything to keep. */
+void dsm_take_acts(struct dsm_run *run, u8 todo)
 {
 	struct dsm_page *pg = run->pg;
+	struct pd_act a;
 
-	collect(run, todo);
-	while (run->own_head != run->own_tail) {
-		struct pd_act a = run->own[run->own_head++ % PD_ACTS];
-
-		collect(run, own(run, &a));
+	for (;;) {
+		collect(run, todo);
+		if (run->own_head == run->own_tail)
+			break;
+		a = run->own[run->own_head++ % PD_ACTS];
+		todo = own(run, &a);
 	}
 	/* Data came for a request that has ended without the right. */
 	if (pg->frame && pg->p.state == PD_I && !pg->p.want && pg->p.doing == PD_IDLE &&
 	    !WARN_ON_ONCE(run->tail - run->head == DSM_RUN_ACTS))
 		run->act[run->tail++ % DSM_RUN_ACTS] = (struct dsm_act){
-			.a.what = PD_DO_FREE, .f = dsm_frame_clear(run->r, pg),
+			.a.what = PD_DO_FREE, .p = dsm_frame_clear(run->r, pg),
 		};
 }
