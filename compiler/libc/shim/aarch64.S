@@ -39,6 +39,7 @@ FUNC __popcorn_kernel_stop
 	ldr	w11, [x9]
 	cbnz	w11, 1f
 	ldr	w11, [x10]
+	and	w11, w11, #~4
 	cbnz	w11, 2f
 	svc	#0
 .Lend:

@@ -41,6 +41,7 @@ FUNC __popcorn_kernel_stop
 	lw	t3, 0(t0)
 	bnez	t3, 1f
 	lw	t3, 0(t1)
+	andi	t3, t3, ~4
 	bnez	t3, 2f
 	ecall
 .Lend:

@@ -240,6 +240,56 @@ static long convert(const struct call *how, long n, long a, long b, long c, long
 
 #endif
 
+static int since_boot(long clock)
+{
+	enum { MONOTONIC = 1, MONOTONIC_RAW = 4, MONOTONIC_COARSE = 6, BOOTTIME = 7 };
+
+	return clock == MONOTONIC || clock == MONOTONIC_RAW || clock == MONOTONIC_COARSE || clock == BOOTTIME;
+}
+
+struct time {
+	int64_t sec, nsec;
+};
+
+/* The program's time from the kernel's by @sign 1, the kernel's from the program's by -1. */
+static struct time shifted(const struct time *t, int sign)
+{
+	int64_t nsec = t->nsec + sign * (__popcorn_monotonic % 1000000000);
+	struct time ret = { t->sec + sign * (__popcorn_monotonic / 1000000000), nsec };
+
+	if (nsec < 0) {
+		ret.sec--;
+		ret.nsec += 1000000000;
+	} else if (nsec >= 1000000000) {
+		ret.sec++;
+		ret.nsec -= 1000000000;
+	}
+	return ret;
+}
+
+/* Clocks that count from the machine's start go on as before in a program that another machine has begun. */
+static long clock_call(const struct call *how, long n, long a, long b, long c, long d)
+{
+	enum { TIMER_ABSTIME = 1 };
+	struct time t;
+	long ret;
+
+	switch (n) {
+	case GENERIC_clock_gettime:
+		ret = convert(how, n, a, b, 0, 0, 0, 0);
+		if (!ret && since_boot(a))
+			*(struct time *)b = shifted((struct time *)b, 1);
+		return ret;
+	case GENERIC_clock_nanosleep:
+		if (!(b & TIMER_ABSTIME) || !since_boot(a))
+			break;
+		t = shifted((struct time *)c, -1);
+		c = (long)&t;
+		break;
+	}
+	return convert(how, n, a, b, c, d, 0, 0);
+}
+
 /* Mappings are the runtime's: it keeps them where they can be on every ISA. */
 static long dispatch(const struct call *how, long n, long a, long b, long c, long d, long e, long f)
 {
@@ -254,6 +304,11 @@ static long dispatch(const struct call *how, long n, long a, long b, long c, lon
 		return __popcorn_mremap((void *)a, b, c, d, (void *)e);
 	case GENERIC_brk:
 		return __popcorn_brk((void *)a);
+	case GENERIC_clock_gettime:
+	case GENERIC_clock_nanosleep:
+		if (__popcorn_monotonic)
+			return clock_call(how, n, a, b, c, d);
+		break;
 	case GENERIC_exit_group:
 		__popcorn_exit();
 		break;

