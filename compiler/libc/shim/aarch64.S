@@ -50,6 +50,19 @@ FUNC __popcorn_kernel_stop
 	ret
 .size __popcorn_kernel_stop, . - __popcorn_kernel_stop
 
+FUNC __popcorn_stop_begin
+	adr	x1, .Lbegin
+	adr	x2, .Lend
+	cmp	x0, x1
+	b.lo	1f
+	cmp	x0, x2
+	b.hs	1f
+	mov	x0, x1
+	ret
+1:	mov	x0, #0
+	ret
+.size __popcorn_stop_begin, . - __popcorn_stop_begin
+
 FUNC __popcorn_kernel_clone
 	and	x1, x1, #-16
 	stp	x5, x6, [x1, #-16]!
@@ -77,13 +90,5 @@ FUNC __popcorn_restore
 	mov	x8, #139
 	svc	#0
 .size __popcorn_restore, . - __popcorn_restore
-
-	.section .rodata.__popcorn_stop_window, "a", @progbits
-	.globl	__popcorn_stop_window
-	.type	__popcorn_stop_window, @object
-	.balign	16
-__popcorn_stop_window:
-	.quad	.Lbegin, .Lend
-	.size	__popcorn_stop_window, 16
 
 	.section .note.GNU-stack, "", @progbits

@@ -52,6 +52,17 @@ FUNC __popcorn_kernel_stop
 	ret
 .size __popcorn_kernel_stop, . - __popcorn_kernel_stop
 
+FUNC __popcorn_stop_begin
+	lla	a1, .Lbegin
+	lla	a2, .Lend
+	bltu	a0, a1, 1f
+	bgeu	a0, a2, 1f
+	mv	a0, a1
+	ret
+1:	li	a0, 0
+	ret
+.size __popcorn_stop_begin, . - __popcorn_stop_begin
+
 FUNC __popcorn_kernel_clone
 	andi	a1, a1, -16
 	addi	a1, a1, -16
@@ -83,13 +94,5 @@ FUNC __popcorn_restore
 	li	a7, 139
 	ecall
 .size __popcorn_restore, . - __popcorn_restore
-
-	.section .rodata.__popcorn_stop_window, "a", @progbits
-	.globl	__popcorn_stop_window
-	.type	__popcorn_stop_window, @object
-	.balign	16
-__popcorn_stop_window:
-	.quad	.Lbegin, .Lend
-	.size	__popcorn_stop_window, 16
 
 	.section .note.GNU-stack, "", @progbits

@@ -69,6 +69,6 @@ long __popcorn_kernel_clone(long flags, void *stack, int *ptid, void *tp, int *c
 			    void *arg);
 _Noreturn void __popcorn_kernel_leave(void *map, uint64_t bytes);
 void __popcorn_restore(void);
-extern const uint64_t __popcorn_stop_window[2];
+uint64_t __popcorn_stop_begin(uint64_t pc);
 
 #endif

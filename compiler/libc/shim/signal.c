@@ -29,11 +29,6 @@ struct context {
 #endif
 };
 
-static int in_window(const struct context *c)
-{
-	return c->pc >= __popcorn_stop_window[0] && c->pc < __popcorn_stop_window[1];
-}
-
 /**
  * __popcorn_signal_restart - a system call that hasn't been entered tests its words again
  * @context: the handler's
@@ -43,10 +38,12 @@ static int in_window(const struct context *c)
 int __popcorn_signal_restart(void *context)
 {
 	struct context *c = context;
+	uint64_t begin;
 
-	if (!in_window(c))
+	begin = __popcorn_stop_begin(c->pc);
+	if (!begin)
 		return 0;
-	c->pc = __popcorn_stop_window[0];
+	c->pc = begin;
 	return 1;
 }
 

@@ -37,7 +37,7 @@ FUNC __popcorn_kernel
  *
  * A system call that isn't entered if one of two words isn't 0 (of the flag, but for POPCORN_FLAG_EVERY, which is always set in
  * some test runs). A handler that has set one, and finds the
- * program counter in __popcorn_stop_window, moves it back to its start: no
+ * program counter where __popcorn_stop_begin() finds it, moves it back: no
  * wake-up is lost. From there on nothing but the result's register changes, which the kernel restores.
  */
 FUNC __popcorn_kernel_stop
@@ -67,6 +67,19 @@ FUNC __popcorn_kernel_stop
 2:	mov	$-4098, %rax
 	jmp	.Lend
 .size __popcorn_kernel_stop, . - __popcorn_kernel_stop
+
+/* unsigned long __popcorn_stop_begin(unsigned long pc): where a call that stands at pc and isn't entered begins, or 0 */
+FUNC __popcorn_stop_begin
+	lea	.Lbegin(%rip), %rax
+	lea	.Lend(%rip), %rcx
+	cmp	%rax, %rdi
+	jb	1f
+	cmp	%rcx, %rdi
+	jae	1f
+	ret
+1:	xor	%eax, %eax
+	ret
+.size __popcorn_stop_begin, . - __popcorn_stop_begin
 
 /*
  * long __popcorn_kernel_clone(long flags, void *stack, int *ptid, void *tp, int *ctid, void (*fn)(void *), void *arg)
@@ -108,13 +121,5 @@ FUNC __popcorn_restore
 	mov	$15, %eax
 	syscall
 .size __popcorn_restore, . - __popcorn_restore
-
-	.section .rodata.__popcorn_stop_window, "a", @progbits
-	.globl	__popcorn_stop_window
-	.type	__popcorn_stop_window, @object
-	.balign	16
-__popcorn_stop_window:
-	.quad	.Lbegin, .Lend
-	.size	__popcorn_stop_window, 16
 
 	.section .note.GNU-stack, "", @progbits
