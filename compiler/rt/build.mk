@@ -23,7 +23,17 @@ build/compiler/rt/$(1)/libpopcorn-rt.a: $(RT_SRC:compiler/rt/%=build/obj/rt/$(1)
 endef
 $(foreach i,$(RT_ISAS),$(eval $(call rt-isa,$(i))))
 
+# What programs include of it.
+
+RT_INCLUDE := build/compiler/sysroot/include
+$(RT_INCLUDE)/popcorn/migrate.h: include/popcorn/migrate.h
+$(RT_INCLUDE)/migrate.h: compiler/rt/include/migrate.h
+$(RT_INCLUDE)/popcorn/migrate.h $(RT_INCLUDE)/migrate.h:
+	@mkdir -p $(@D)
+	cp $< $@
+
 .PHONY: compiler-rt
+compiler-rt: $(RT_INCLUDE)/popcorn/migrate.h $(RT_INCLUDE)/migrate.h
 compiler-rt: $(RT_ISAS:%=build/compiler/rt/%/libpopcorn-rt.a)
 compiler: compiler-rt
 
