@@ -234,6 +234,20 @@ number:
     assert "popcorn-cc: error: x.S: can't be assembled for aarch64, riscv64: it must have code for each ISA" in err
 
 
+def test_functions_that_share_a_section(src):
+    """They begin at one address on all ISAs, though those before them have other sizes."""
+    d = src(a_c="""
+#define INIT __attribute__((section("initcode"), noinline))
+INIT int one(int x) { return x * 7 / (x + 1); }
+INIT int two(int x) { for (int i = 0; i < x; i++) x -= one(i); return x; }
+__attribute__((section(".text.special"), noinline)) int three(int x) { return two(x) + one(x); }
+int (*p[])(int) = {one, two, three};
+int main(void) { int s = 0; for (int i = 0; i < 3; i++) s += p[i](9); return s; }
+""")
+    cc("-O2", "-o", "prog", "a.c", cwd=d)
+    assert len({on(i, d / "prog", status=None).returncode for i in ISAS}) == 1
+
+
 def test_level_comes_with_the_object(src):
     d = src(a_c="int main(void) { return 0; }")
 
@@ -380,6 +394,7 @@ endif()
 
 
 @pytest.mark.alone
+@pytest.mark.timeout(600)
 def test_installed(src):
     """The installed compiler, by its Makefile fragment; nothing of it needs the tree."""
     d = src(main_c='#include <math.h>\n#include "v.h"\nint main(int c, char **v) { (void)v; return (int)cbrt(c * V); }', v_h="#define V 27\n")

@@ -50,8 +50,11 @@ PreservedAnalyses ExternPass::run(Module &M, ModuleAnalysisManager &)
 			G.setAlignment(M.getDataLayout().getPreferredAlign(&G));
 	}
 	for (Function &F : M)
-		if (!F.isDeclarationForLinker())
+		if (!F.isDeclarationForLinker()) {
 			publish(F, Unnamed);
+			// Functions that share a section begin where those before them end, on each ISA elsewhere.
+			F.setSection("");
+		}
 	for (GlobalAlias &A : M.aliases())
 		publish(A, Unnamed);
 	return PreservedAnalyses::none();
