@@ -346,6 +346,28 @@ def test_refused(src, words, says):
     assert "Traceback" not in r.stderr and not (d / "a.out").exists()
 
 
+@pytest.mark.parametrize("text, says", [
+    ("int main(void)\n{\n\tint x;\n\tasm(\"mov $7, %0\" : \"=r\"(x));\n\treturn x;\n}",
+     "a.c:4: inline assembly that isn't for aarch64: "),
+    ("static void (*choose(void))(void)\n{ return 0; }\nvoid f(void) __attribute__((ifunc(\"choose\")));\n"
+     "int main(void)\n{ f(); return 0; }", "a.c:1: f: an ifunc chooses by the processor"),
+])
+def test_construct_that_cannot_work(src, text, says):
+    """File and line of it, though nothing was compiled with -g."""
+    d = src(a_c=text)
+    cc("-c", "a.c", cwd=d)
+    r = cc("--targets=aarch64,riscv64", "a.o", status=1, cwd=d)
+    assert r.stderr.startswith("popcorn-cc: error: " + says), r.stderr
+
+
+def test_debug_information_only_if_asked_for(src):
+    d = src(a_c="int main(void) { return 0; }")
+    for words, there in (([], False), (["-g"], True)):
+        cc("-c", *words, "a.c", cwd=d)
+        cc("--targets=host", "a.o", "-o", "prog", cwd=d)
+        assert (".debug_info" in run("readelf", "-SW", d / "prog").stdout) == there
+
+
 def test_section_that_differs_in_size(src):
     d = src(a_S='\t.section mine,"aw"\n\t.globl x\nx:\n#ifdef __x86_64__\n\t.quad 1\n#endif\n\t.quad 2\n',
             main_c="extern long x; int main(void) { return (int)x; }")

@@ -16,8 +16,9 @@ from .elf import Elf, members
 from .isa import HOST, ISAS
 from .tools import Failure
 
-# Magic, optimisation level, 3 bytes kept 0; the size of the bitcode and of each ISA's object, 0 for none.
-RECORD = struct.Struct("<4sc3x4Q")
+# Magic, optimisation level, whether debug information was asked for, 2 bytes kept 0; the size of the bitcode and of
+# each ISA's object, 0 for none.
+RECORD = struct.Struct("<4sc?2x4Q")
 MAGIC = b"pop1"
 SECTIONS = [".popcorn.bitcode", *(".popcorn." + i for i in ISAS)]
 BITCODE = SECTIONS[0]
@@ -27,10 +28,10 @@ UNDEFINED, WEAK = "Uwv", "wvWV"
 
 
 class Part:
-    """What one source file was made into. level: the optimisation that it was asked for; files: path by section."""
+    """What one source file was made into. level, debug: the -O and -g it was asked for; files: path by section."""
 
-    def __init__(self, level, files):
-        self.level, self.files = level, files
+    def __init__(self, level, debug, files):
+        self.level, self.debug, self.files = level, debug, files
 
 
 def symbols(tools, path):
@@ -58,7 +59,7 @@ def assembly(names, parts):
     for p in parts:
         for section, path in p.files.items():
             lines += [f'.section {section},"e",@progbits', f".p2align {ALIGN.bit_length() - 1}", f'.incbin "{path}"']
-        record = RECORD.pack(MAGIC, p.level.encode(), *(
+        record = RECORD.pack(MAGIC, p.level.encode(), p.debug, *(
             os.path.getsize(p.files[s]) if s in p.files else 0 for s in SECTIONS))
         lines += ['.section .popcorn.object,"e",@progbits', ".byte " + ",".join(map(str, record))]
     return "\n".join([*lines, '.section .note.GNU-stack,"",@progbits', ""])
@@ -79,7 +80,7 @@ def write(tools, parts, output, work):
 
 
 def contents(blob):
-    """(level, {section: bytes}) of each part of an object; none if it carries nothing for us."""
+    """(level, debug, {section: bytes}) of each part of an object; none if it carries nothing for us."""
     elf = Elf(blob)
     records = elf.section(".popcorn.object")
     if not records:
@@ -88,7 +89,7 @@ def contents(blob):
     data = {s.name: elf.data(s) for s in elf.sections if s.name in SECTIONS}
     at = dict.fromkeys(SECTIONS, 0)
     for k in range(0, len(table) - RECORD.size + 1, RECORD.size):
-        magic, level, *sizes = RECORD.unpack_from(table, k)
+        magic, level, debug, *sizes = RECORD.unpack_from(table, k)
         if magic != MAGIC:
             raise ValueError("made by another version of popcorn-cc")
         found = {}
@@ -99,7 +100,7 @@ def contents(blob):
                 found[section] = data.get(section, b"")[start:start + size]
                 if len(found[section]) != size:
                     raise ValueError("damaged object")
-        yield level.decode(), found
+        yield level.decode(), debug, found
 
 
 def foreign(blob):
@@ -162,14 +163,14 @@ class Inputs:
         self._add(found, lazy=not self.whole)
 
     def _unpack(self, content, name):
-        level, data = content
+        level, debug, data = content
         files, number = {}, len(self.names)     # one for all ISAs: the layout goes by it
         for section, body in data.items():
             files[section] = f"{self.tools.dir}/in{number}.{'bc' if section == BITCODE else section[9:] + '.o'}"
             self.names[files[section]] = name
             with open(files[section], "wb") as f:
                 f.write(body)
-        return Part(level, files), name
+        return Part(level, debug, files), name
 
     def _add(self, found, lazy=False):
         resolve, native = [], {i: [] for i in ISAS}

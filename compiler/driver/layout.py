@@ -14,7 +14,7 @@ import re
 from collections import namedtuple
 
 from . import isa
-from .elf import ALLOC, EXEC, NOBITS, TLS, WRITE, Elf
+from .elf import ALLOC, EXEC, NOBITS, TLS, WRITE
 from .tools import Failure
 
 # A section that takes part in a link: kind is of the output, raw the input's own name, file where it came from.
@@ -56,9 +56,9 @@ def kind_of(section):
     return "rodata"
 
 
-def live_sections(map_text, blob):
+def live_sections(map_text, elf):
     """From a link's map and its output: what took part, in its order."""
-    kinds = {s.name: kind_of(s) for s in Elf(blob).sections if s.flags & ALLOC}
+    kinds = {s.name: kind_of(s) for s in elf.sections if s.flags & ALLOC}
     kind, found = None, []
     for line in map_text.splitlines():
         m = MAP_LINE.match(line)

@@ -11,6 +11,7 @@ import shutil
 from . import carrier, check, layout
 from .elf import Elf
 from .isa import HOST, ISAS
+from .places import Places
 from .tools import Failure
 
 EMPTY_LIBS = {"c", "m", "pthread", "rt", "dl", "util", "crypt", "resolv", "xnet", "gcc", "gcc_s", "gcc_eh", "atomic"}
@@ -59,6 +60,8 @@ def library_symbols(o, sysroot):
 class Link:
     def __init__(self, tools, o, sysroot, passes, inputs):
         self.tools, self.o, self.sysroot, self.passes, self.inputs = tools, o, sysroot, passes, inputs
+        # Objects know the lines of their sources, for messages; the program does only if it was asked for.
+        self.debug = o.debug or any(p.debug for p in inputs.parts)
 
     def file(self, name):
         return f"{self.tools.dir}/{name}"
@@ -120,13 +123,23 @@ class Link:
     def middle(self):
         level = self.o.level or max((p.level for p in self.inputs.parts), key="0sz123".find, default="2")
         self.level = level
-        self.tools.must(self.passes.middle(self.file("all.bc"), self.file("mid.bc"), level, self.o.points))
+        self.tools.must(self.passes.middle(self.file("all.bc"), self.file("mid.bc"), level, self.o.points, self.debug))
 
     # 3
 
     def code(self, isa):
-        for cmd in self.passes.code(isa, self.file("mid.bc"), self.file(f"{isa}.bc"), self.file(f"{isa}.o"), self.level):
-            self.tools.must(cmd)
+        retarget, code = self.passes.code(isa, self.file("mid.bc"), self.file(f"{isa}.bc"), self.file(f"{isa}.o"), self.level)
+        self.tools.must(retarget)
+        if self.tools.run(code, stdout=-1, stderr=-2) is None:
+            found = list(self.places().assembly())
+            if not found:
+                self.tools.must(code)           # says itself what was wrong
+            raise Failure("\n".join(f"{place}inline assembly that isn't for {isa}: \"{text}\"; it belongs in a .S file, "
+                                    "behind #if defined(__x86_64__) and so on" for place, text in found))
+
+    def places(self):
+        text = self.tools.must(["llvm-dis-19", self.file("all.bc"), "-o", "-"], stdout=-1)
+        return Places(text.decode("utf-8", "surrogateescape"))
 
     # 4
 
@@ -146,7 +159,11 @@ class Link:
         if self.tools.dry:
             return []
         with open(text, encoding="utf-8", errors="surrogateescape") as t, open(out, "rb") as b:
-            return layout.live_sections(t.read(), b.read())
+            elf = Elf(b.read())
+            if elf.section(".iplt"):
+                raise Failure("\n".join(f"{place}{name}: an ifunc chooses by the processor, which changes when the "
+                                        "program moves" for place, name in self.places().ifuncs()))
+            return layout.live_sections(t.read(), elf)
 
     def place(self):
         o = self.o
@@ -172,7 +189,7 @@ class Link:
                 with open(self.file(f"{isa}.ld"), "w", encoding="utf-8", errors="surrogateescape") as f:
                     f.write(plan.script(isa, identity.digest()))
             extra = [f"--undefined={s}" for s in sorted(asked[isa])]
-            extra += ["-s"] if o.strip else []
+            extra += ["-s"] if o.strip else [] if self.debug else ["-S"]
             extra += ["-Map", f"{o.map}_{isa}"] if o.map else []
             self.tools.must(self.command(isa, "-T", self.file(f"{isa}.ld"), *extra, "-o", self.file(f"{isa}.out")))
 

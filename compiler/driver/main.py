@@ -100,7 +100,7 @@ class Compiler:
         level = o.level or "0"
         optimise = ["-O0", "-Xclang", "-disable-O0-optnone"] if level == "0" else [
             "-O" + level, "-Xclang", "-disable-llvm-passes"]
-        return [CLANG, *CANONICAL, *optimise, *LANGUAGE, "-nostdlibinc", "-Qunused-arguments", *(["-g"] if o.debug else []),
+        return [CLANG, *CANONICAL, *optimise, *LANGUAGE, "-nostdlibinc", "-Qunused-arguments", "-g" if o.debug else "-gline-tables-only",
                 *o.front, *FIXED, "-isystem", self.sysroot + "/include", "-x", language, *words]
 
     def deps_words(self, output):
@@ -138,9 +138,9 @@ class Compiler:
         """What the object of one source carries. output: what the dependencies are of."""
         work, level = f"{self.tools.dir}/unit{number}", self.o.level or "0"
         if language.startswith("assembler"):
-            return carrier.Part(level, self.assemble(path, language, work))
+            return carrier.Part(level, self.o.debug, self.assemble(path, language, work))
         self.bitcode(path, language, work + ".bc", output)
-        return carrier.Part(level, {carrier.BITCODE: work + ".bc"})
+        return carrier.Part(level, self.o.debug, {carrier.BITCODE: work + ".bc"})
 
     def sources(self):
         return [(p, self.language(p, said)) for kind, p, said in (i for i in self.o.inputs if i[0] == "file")]
@@ -177,7 +177,7 @@ class Compiler:
             self.tools.must(self.front(language, "-fsyntax-only", path))
 
     def passes(self):
-        return Passes(os.environ.get("POPCORN_PLUGIN") or HOME + "/popcorn.so", self.sysroot + "/never", self.o.debug)
+        return Passes(os.environ.get("POPCORN_PLUGIN") or HOME + "/popcorn.so", self.sysroot + "/never")
 
     def mode_S(self):
         """What the object carries, as text; for one target, its assembly after all passes."""
@@ -188,7 +188,7 @@ class Compiler:
                 continue
             bc, level, passes = self.tools.dir + "/unit.bc", self.o.level or "0", self.passes()
             self.bitcode(path, language, bc, output)
-            self.tools.must(passes.middle(bc, bc, level, self.o.points))
+            self.tools.must(passes.middle(bc, bc, level, self.o.points, self.o.debug))
             for cmd in passes.code(self.o.targets[0], bc, bc, output, level):
                 self.tools.must(["-S" if w == "-c" else w for w in cmd])
 

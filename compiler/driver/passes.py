@@ -9,13 +9,13 @@ from .isa import ISAS
 class Passes:
     """plugin: the passes' shared object; never: file with the names of functions that reach no migration point."""
 
-    def __init__(self, plugin, never, debug):
-        self.plugin, self.never, self.debug = plugin, never, debug
+    def __init__(self, plugin, never):
+        self.plugin, self.never = plugin, never
 
     def _opt(self, *words):
         return ["opt-19", "-load-pass-plugin", self.plugin, *words]
 
-    def middle(self, source, output, level, points):
+    def middle(self, source, output, level, points, debug):
         # Vectors are left to each ISA. The cost model of this stage is x86-64's.
         pipeline = ["popcorn-varargs", "popcorn-retarget-x86-64"]
         if level != "0":
@@ -23,6 +23,7 @@ class Passes:
         pipeline += ["popcorn-points", "popcorn-capture", "popcorn-extern", "popcorn-report", "verify"]
         extra = [f"-popcorn-never={self.never}"] if os.path.exists(self.never) else []
         extra += [f"-popcorn-points={points}"] if points else []
+        extra += ["-popcorn-keep-frames"] if debug else []
         return self._opt("-mtriple=" + ISAS["x86-64"].triple, "-vectorize-loops=false", "-vectorize-slp=false", *extra, "-passes=" + ",".join(pipeline),
                          source, "-o", output)
 
