@@ -121,7 +121,7 @@ def missing(live):
     """
     have = {i: keys(s, i) for i, s in live.items()}
     every = {k for k in set().union(*have.values())
-             if any(s.kind != "text" or not native(s) for i in have if k in have[i] for s in have[i][k])}
+             if any(s.kind not in ("text", "rodata") or not native(s) for i in have if k in have[i] for s in have[i][k])}
     return {i: sorted({k[1] for k in every - have[i].keys()}) for i in have}
 
 
