@@ -66,9 +66,17 @@ NeverMoves::NeverMoves(Module &M)
 		add(Line->trim());
 }
 
+// Null if it isn't known here. A weak alias says nothing: the link may find another function of that name.
 static const Function *calledFunction(const CallBase &CB)
 {
-	return dyn_cast<Function>(CB.getCalledOperand()->stripPointerCastsAndAliases());
+	const Value *V = CB.getCalledOperand()->stripPointerCasts();
+
+	while (auto *A = dyn_cast<GlobalAlias>(V)) {
+		if (A->isInterposable())
+			return nullptr;
+		V = A->getAliasee()->stripPointerCasts();
+	}
+	return dyn_cast<Function>(V);
 }
 
 bool mayReachPoint(const CallBase &CB, const NeverMoves &Never)
