@@ -30,7 +30,7 @@ __attribute__((noinline)) static long down(int frames, long weight)
 	double start;
 
 	if (frames > 1)
-		return down(frames - 1, weight * 3 + frames) ^ weight;
+		return down(frames - 1, weight + frames) * 3 ^ weight;
 	start = now();
 	if (migrate(!current_nid(), NULL, NULL))
 		exit(1);
