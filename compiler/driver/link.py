@@ -17,6 +17,8 @@ from .tools import Failure
 EMPTY_LIBS = {"c", "m", "pthread", "rt", "dl", "util", "crypt", "resolv", "xnet", "gcc", "gcc_s", "gcc_eh", "atomic"}
 # Defined by the layout's scripts; the rest of what a linker defines by itself.
 OF_THE_LAYOUT = ("__popcorn_program", "__popcorn_text", "__popcorn_text_end", "__popcorn_data", "__popcorn_data_end")
+# Calls of these are lowered by the passes.
+LOWERED = {"setjmp", "_setjmp", "__setjmp", "sigsetjmp", "__sigsetjmp"}
 LINKER_MADE = {"_end", "end", "_etext", "etext", "_edata", "edata", "__bss_start", "__ehdr_start", "_GLOBAL_OFFSET_TABLE_",
                "_DYNAMIC", "__dso_handle", *OF_THE_LAYOUT}
 LIBRARIES = ("libc.a", "libpopcorn.a", "libbuiltins.a")
@@ -93,7 +95,7 @@ class Link:
         """Say what is missing now, and not after three links."""
         names = list(carrier.symbols(self.tools, self.file("all.bc")))
         native = {s.name for f in self.inputs.native["riscv64"] if not f.startswith("-") for s in self.native_symbols(f)}
-        known = {n for n, k in names if k not in carrier.UNDEFINED} | library | native | LINKER_MADE
+        known = {n for n, k in names if k not in carrier.UNDEFINED} | library | native | LINKER_MADE | LOWERED
         known |= {d.partition("=")[0] for d in self.o.defsyms}
         lacking = [n for n, k in names if k == "U" and n not in known and not n.startswith(
             ("__start_", "__stop_", "llvm.")) and not n.startswith(("__init_array_", "__fini_array_", "__preinit_array_"))]
