@@ -248,6 +248,14 @@ int main(void) { int s = 0; for (int i = 0; i < 3; i++) s += p[i](9); return s; 
     assert len({on(i, d / "prog", status=None).returncode for i in ISAS}) == 1
 
 
+def test_variadic_argument_that_is_not_passed(src):
+    """fcntl() reads its third whether there is one or not."""
+    d = src(a_c="#include <fcntl.h>\nint main(void) { return fcntl(1, F_GETFL) < 0 ? 1 : 42; }")
+    cc("-O2", "-o", "prog", "a.c", cwd=d)
+    for isa in ISAS:
+        on(isa, d / "prog", status=42)
+
+
 def test_level_comes_with_the_object(src):
     d = src(a_c="int main(void) { return 0; }")
 

@@ -10,6 +10,8 @@
 namespace popcorn {
 
 static constexpr uint64_t SlotBytes = 8;
+// At least so many can be read, passed or not: syscall() reads six.
+static constexpr uint64_t ReadableSlots = 8;
 
 // An argument's type changes nothing of what is known of a function, so the new one takes over all of the old.
 static Function *replaceFunction(Function &F)
@@ -83,6 +85,19 @@ static uint64_t packArguments(CallBase &CB, AllocaInst &Buffer, IRBuilderBase &B
 	return Offset;
 }
 
+// What a call without unnamed arguments passes: readable, since fcntl() and its like take an argument that isn't there.
+static GlobalVariable *noArguments(Module &M)
+{
+	if (GlobalVariable *G = M.getNamedGlobal("__popcorn_no_arguments"))
+		return G;
+	Type *T = ArrayType::get(Type::getInt64Ty(M.getContext()), ReadableSlots);
+	auto *G = new GlobalVariable(M, T, true, GlobalValue::InternalLinkage, Constant::getNullValue(T),
+				     "__popcorn_no_arguments");
+
+	G->setAlignment(Align(16));
+	return G;
+}
+
 // One buffer serves all calls of a function: its contents are dead once the callee has returned.
 static void lowerCalls(Function &F)
 {
@@ -117,7 +132,7 @@ static void lowerCalls(Function &F)
 		B.CreateLifetimeStart(Buffer);
 		uint64_t Bytes = packArguments(*CB, *Buffer, B);
 		Max = std::max(Max, Bytes);
-		Args.push_back(Bytes ? (Value *)Buffer : ConstantPointerNull::get(B.getPtrTy()));
+		Args.push_back(Bytes ? (Value *)Buffer : noArguments(*F.getParent()));
 		Types.push_back(B.getPtrTy());
 		for (unsigned I = 0; I < Named; I++)
 			ArgAttrs.push_back(AL.getParamAttrs(I));
@@ -133,7 +148,7 @@ static void lowerCalls(Function &F)
 		CB->replaceAllUsesWith(New);
 		CB->eraseFromParent();
 	}
-	Buffer->setAllocatedType(ArrayType::get(I8, std::max(Max, SlotBytes)));
+	Buffer->setAllocatedType(ArrayType::get(I8, std::max(Max, ReadableSlots * SlotBytes)));
 }
 
 PreservedAnalyses VarargsPass::run(Module &M, ModuleAnalysisManager &)
