@@ -25,12 +25,13 @@ OPEN_FLAGS = ("O_DIRECT", "O_LARGEFILE", "O_DIRECTORY", "O_NOFOLLOW")
 
 # Macro: why its value may differ.
 MACROS = {
-    **dict.fromkeys((*OPEN_FLAGS, "O_TMPFILE", "__O_TMPFILE", "O_TMPFILE_MASK"), "translated"),
+    **dict.fromkeys((*OPEN_FLAGS, "O_TMPFILE", "O_TMPFILE_MASK", "__O_TMPFILE"), "translated"),
+    "EXEC_PAGESIZE": "asked of the kernel",
     "MAP_32BIT": "x86-64's own", "MAP_ABOVE4G": "x86-64's own",
     "PROT_BTI": "aarch64's own", "PROT_MTE": "aarch64's own",
     "MINSIGSTKSZ": "the C library's is the largest", "SIGSTKSZ": "the C library's is the largest",
-    "SIGRTMAX": "the C library's own",
-    "SA_RESTORER": "set by the shims", "SEGV_MTEAERR": "aarch64's own", "SEGV_MTESERR": "aarch64's own",
+    "NSIG": "the C library's own", "SIGRTMAX": "the C library's own",
+    "SA_RESTORER": "set by the shims",
 }
 
 # Struct: how its difference is dealt with.
@@ -39,9 +40,12 @@ STRUCTS = {
     "struct epoll_event": "translated",
     "struct sigaction": "translated",
     "struct semid64_ds": "translated",
-    "struct sigcontext": "a handler's context is the machine's own",
-    "struct ucontext": "a handler's context is the machine's own",
+    "struct __old_kernel_stat": "of no system call that riscv64 has",
+    "struct compat_statfs64": "of 32-bit programs",
 }
+
+# System calls of the generic table that x86-64 does not have, and the other way round for aarch64.
+ARCH_SYSCALLS = {"riscv_flush_icache", "riscv_hwprobe", "renameat", "arch_specific_syscall", "syscalls"}
 
 
 def clang(isa, source, *options):
@@ -68,7 +72,7 @@ def macros(isa, headers):
     """All macros of HEADERS that are numbers."""
     include = "".join(f"#include <{h}>\n" for h in headers)
     names = re.findall(r"(?m)^#define (\w+) \S", clang(isa, include, "-E", "-dM"))
-    names = [n for n in names if not n.startswith("_") or n.startswith(("__NR", "__O_"))]
+    names = [n for n in names if not n.startswith("_") or n.startswith(("__NR_", "__O_"))]
     text = clang(isa, include + "".join(f'\n@@"{n}"@ {n}' for n in names), "-E", "-P")
     found = {n: value(v.strip()) for n, v in re.findall(r'@@"(\w+)"@([^@]*)', text)}
     return {n: v for n, v in found.items() if v is not None}
@@ -93,7 +97,6 @@ def structs(isa):
     for block in text.split("*** Dumping AST Record Layout")[1:]:
         head = re.search(r"0 \| (struct \w+)\n", block)
         if head:
-            found[head[1]] = re.sub(r"\s+", " ", " ".join(re.findall(r"(?m)^ *\d+(?::[\d-]+)? \|.*? (\w+(?:\[\d+\])*)$", block))
-                                    + " " + " ".join(re.findall(r"(?m)^ *(\d+(?::[\d-]+)?) \|", block))
-                                    + " " + "".join(re.findall(r"\[sizeof=\d+", block)))
+            fields = re.findall(r"(?m)^ *(\d+(?::[\d-]+)?) \|.*?(\w+)$", block)
+            found[head[1]] = (fields, re.search(r"\[sizeof=(\d+)", block)[1])
     return found

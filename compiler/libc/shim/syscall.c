@@ -9,6 +9,8 @@
 
 #if defined __x86_64__
 #include "numbers.h"	/* native_nr[]: this kernel's number + 1 for each generic number, or 0 */
+#elif defined __aarch64__
+#include "flags.h"	/* open_flags[][2]: generic flags for open(), and this kernel's */
 #endif
 
 enum { ENOSYS_ = 38, CLONE_SETTLS = 0x80000 };
@@ -159,16 +161,15 @@ static long convert(const struct call *how, long n, long a, long b, long c, long
 
 #elif defined __aarch64__
 
-/* The generic O_DIRECT, O_LARGEFILE, O_DIRECTORY and O_NOFOLLOW, and aarch64's. */
-static const uint32_t open_flags[][2] = {
-	{ 040000, 0200000 }, { 0100000, 0400000 }, { 0200000, 040000 }, { 0400000, 0100000 },
-};
-
+/* Flags of an open file: generic ones from 0, this kernel's from 1, as the other. */
 static long flags_by(long flags, int from)
 {
-	long ret = flags & ~(040000l | 0100000 | 0200000 | 0400000);
+	enum { N = sizeof(open_flags) / sizeof(open_flags[0]) };
+	long ret = flags;
 
-	for (int i = 0; i < 4; i++)
+	for (int i = 0; i < N; i++)
+		ret &= ~(long)open_flags[i][from];
+	for (int i = 0; i < N; i++)
 		if (flags & open_flags[i][from])
 			ret |= open_flags[i][!from];
 	return ret;
@@ -215,26 +216,29 @@ struct generic_sigaction {
 	uint64_t mask;
 };
 
+/* QEMU's emulation of system calls before 8.1 has the generic layout instead: the mask is in both places. */
 struct riscv_sigaction {
 	void (*handler)(int);
 	unsigned long flags;
-	uint64_t mask;
+	uint64_t mask, mask_behind_restorer;
 };
 
 static long convert(const struct call *how, long n, long a, long b, long c, long d, long e, long f)
 {
+	const uint64_t none = ~0ull;	/* no mask, since two signals can't be blocked */
 	const struct generic_sigaction *to = (void *)b;
 	struct generic_sigaction *old = (void *)c;
-	struct riscv_sigaction set, was;
+	struct riscv_sigaction set, was = { .mask_behind_restorer = none };
 	long ret;
 
 	if (n != GENERIC_rt_sigaction)
 		return kernel(how, n, a, b, c, d, e, f);
 	if (to)
-		set = (struct riscv_sigaction){ to->handler, to->flags & ~0x04000000ul, to->mask };
+		set = (struct riscv_sigaction){ to->handler, to->flags & ~0x04000000ul, to->mask, to->mask };
 	ret = kernel(how, n, a, to ? (long)&set : 0, old ? (long)&was : 0, d, e, f);
 	if (old && !ret)
-		*old = (struct generic_sigaction){ was.handler, was.flags, NULL, was.mask };
+		*old = (struct generic_sigaction){ was.handler, was.flags, NULL, was.mask_behind_restorer == none ?
+						   was.mask : was.mask_behind_restorer };
 	return ret;
 }
 
