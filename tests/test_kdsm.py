@@ -122,7 +122,7 @@ def test_a_recording(cluster, tmp_path):
 def test_pages_that_a_device_uses_stay(cluster2):
     """Reads and writes of a file by device, from and into pages that the other node wants meanwhile."""
     load(cluster2, "msg_socket", **SLOW)
-    Run(everywhere(cluster2), "direct", 2, 2000 // cluster2[1].slow, env="DSMTEST_DISK=/share/disk").ok()
+    Run(everywhere(cluster2), "direct", 2, 2000 // cluster2[1].slow ** 2, env="DSMTEST_DISK=/share/disk").ok()
     gone(cluster2, "msg_socket")
 
 

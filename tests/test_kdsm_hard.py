@@ -98,8 +98,8 @@ def test_litmus(cluster2, driver):
 def test_litmus_for_long(cluster, kernel, arch, driver):
     n = Nodes(cluster(2, kernel=kernel, arch=arch), driver, 2, **SLOW)
     for hold in (0, 500, 5000):
-        for _ in range(4):
-            n.run("litmus", "all", 500, hold, timeout=500)
+        for _ in range(20):
+            n.run("litmus", "all", 100, hold, timeout=500)
     n.gone()
 
 
