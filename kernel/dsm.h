@@ -319,6 +319,8 @@ struct dsm_stat {
  * @chunk:    records of pages
  * @wait:     who waits for a page that is being taken away, or for @paused
  * @shrink_at: page that is given up next when memory is short
+ * @put_at:   ns, when the home was asked to take a page, last
+ * @refused_at: ns, when it had no room for one, last
  * @members:  home: who has attached
  * @dying:    home: whose death isn't dealt with on every page yet; those of them who
  *            have @left are missed by nobody
@@ -361,6 +363,7 @@ struct dsm_region {
 	atomic_t resident;
 	u32 advice;
 	u32 shrink_at;
+	u64 put_at, refused_at;
 	struct dsm_stat stat;
 	spinlock_t page_lock[DSM_LOCKS];
 
@@ -498,9 +501,11 @@ kuid_t dsm_user_id(const struct dsm_region *r, long *pages);
 struct popcorn_frame *dsm_frame_alloc(struct dsm_region *r, gfp_t gfp);
 void dsm_frame_free(struct popcorn_frame *f);
 void dsm_resident(struct dsm_region *r, int n);
+void dsm_room_refused(struct dsm_region *r);
 u32 dsm_room(void);
 bool dsm_room_soon(void);
 int dsm_room_wait(u32 before);
+bool dsm_put_again(const struct dsm_region *r);
 u32 dsm_drop(struct dsm_region *r, u32 first, u32 n, bool again);
 
 /* -------------------------------------------------------------- dsm_dev.c */

@@ -247,7 +247,7 @@ void dsm_leave_work(struct work_struct *work)
 {
 	struct dsm_region *r = container_of(work, struct dsm_region, leave.work);
 	struct pd_msg m = { .region = cpu_to_le32(r->id), .gen = cpu_to_le32(r->gen) };
-	bool left = false, again = !dsm_room_soon();
+	bool left = false, again = dsm_put_again(r);
 	int e = 0;
 
 	if (!r->over && r->leaving && dsm_drop(r, 0, r->pages, again))

@@ -22,7 +22,9 @@
 
 #define BATCH		64	/* pages that a fault gives up when there are too many */
 #define OOM_BATCH	2048	/* and the last resort before the OOM killer */
-#define ROOM_MS		5000	/* that a page that was PUT may take to go */
+#define AGAIN_MS	5000	/* until the home is asked once more to take a page */
+#define LOOK_MS		100
+#define REFUSED_MS	1000	/* that other pages may take to go when it had no room for one */
 
 static ulong dsm_pages_max;
 module_param(dsm_pages_max, ulong, 0644);
@@ -192,7 +194,6 @@ void dsm_frame_free(struct popcorn_frame *f)
 
 static DECLARE_WAIT_QUEUE_HEAD(room);
 static atomic_t gone;		/* counts pages that left */
-static u64 put_at;		/* ns, when the last page was PUT */
 
 /* So many pages more, or less, are here. Any context. */
 void dsm_resident(struct dsm_region *r, int n)
@@ -207,35 +208,62 @@ void dsm_resident(struct dsm_region *r, int n)
 	}
 }
 
+/* The home of @r has no room for a page that was PUT. */
+void dsm_room_refused(struct dsm_region *r)
+{
+	WRITE_ONCE(r->refused_at, dsm_now());
+	wake_up_all(&room);
+}
+
 /* What dsm_room_wait() compares with; to be read before memory turns out to be short. */
 u32 dsm_room(void)
 {
 	return atomic_read(&gone);
 }
 
+/* A home that says nothing is slow, or can't be reached, until it is dead. */
+static bool soon(const struct dsm_region *r)
+{
+	u64 put = READ_ONCE(r->put_at), refused = READ_ONCE(r->refused_at), now = dsm_now();
+
+	if (!put || r->over)
+		return false;
+	return refused >= put ? now < refused + REFUSED_MS * NSEC_PER_MSEC :
+	       now < put + r->node->pt.cfg.dead_ms * NSEC_PER_MSEC;
+}
+
 /* Is a page on its way out that a fault without memory had better wait for? */
 bool dsm_room_soon(void)
 {
-	return dsm_now() < READ_ONCE(put_at) + ROOM_MS * NSEC_PER_MSEC;
+	struct dsm_region *r = NULL;
+	bool any = false;
+
+	while ((r = dsm_region_next(r)))
+		any |= soon(r);
+	return any;
 }
 
 /**
  * dsm_room_wait - wait for a page to leave
  * @before: dsm_room() before there was no memory
  *
- * Process context, killable. Return: 0: one has left, -EINTR, or -ENOMEM: nothing is on
- * its way out, or it doesn't go; the home has no room for it.
+ * Process context, killable. Return: 0: look again: one has left, or the home may have taken one
+ * that can go now; -EINTR, or -ENOMEM: nothing is on its way out, or the home has no room for it.
  */
 int dsm_room_wait(u32 before)
 {
-	u64 now = dsm_now(), end = READ_ONCE(put_at) + ROOM_MS * NSEC_PER_MSEC;
-	long left;
+	if (!dsm_room_soon())
+		return dsm_room() != before ? 0 : -ENOMEM;
+	if (wait_event_killable_timeout(room, dsm_room() != before,
+					msecs_to_jiffies(LOOK_MS)) < 0)
+		return -EINTR;
+	return 0;
+}
 
-	if (now >= end)
-		return -ENOMEM;
-	left = wait_event_killable_timeout(room, dsm_room() != before,
-					   nsecs_to_jiffies(end - now) + 1);
-	return left < 0 ? -EINTR : left ? 0 : -ENOMEM;
+/* Has the home had time enough for what it was asked to take? */
+bool dsm_put_again(const struct dsm_region *r)
+{
+	return dsm_now() >= READ_ONCE(r->put_at) + AGAIN_MS * NSEC_PER_MSEC;
 }
 
 /* --------------------------------------------------------------- giving up */
@@ -258,6 +286,7 @@ static void drop(struct dsm_region *r, u32 first, u32 n, bool again, struct give
 	struct dsm_run run DSM_UNINIT;
 	struct dsm_page *pg;
 	bool owner;
+	u64 now;
 	u32 i;
 	int e;
 
@@ -277,9 +306,10 @@ static void drop(struct dsm_region *r, u32 first, u32 n, bool again, struct give
 		if (!e)
 			dsm_take(&run, 0);
 		spin_unlock_bh(dsm_lock(r, i));
+		now = dsm_now();	/* the home may refuse at once */
 		dsm_run(&run);
 		if (!e && owner && (READ_ONCE(pg->p.flags) & PD_P_PUT)) {
-			WRITE_ONCE(put_at, dsm_now());
+			WRITE_ONCE(r->put_at, now);
 			g->put++;
 		} else if (!e && !READ_ONCE(pg->frame)) {
 			g->freed++;
@@ -327,13 +357,12 @@ static void region_give_up(struct dsm_region *r, u32 n, bool again, struct given
 /* About @n pages that count against @user, NULL: anybody. Return: how many have left. */
 static u32 give_up(const struct dsm_user *user, u32 n)
 {
-	bool again = !dsm_room_soon();
 	struct dsm_region *r = NULL;
 	struct given g = { 0 };
 
 	while ((r = dsm_region_next(r)))
 		if (!dsm_home(r) && !r->over && (!user || r->user == user))
-			region_give_up(r, n, again, &g);
+			region_give_up(r, n, dsm_put_again(r), &g);
 	return g.freed;
 }
 

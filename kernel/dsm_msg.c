@@ -368,6 +368,17 @@ static void done_msg(struct dsm_region *r, u16 from, const struct pd_msg *m)
 	}
 }
 
+/* PUT at the home, who says so if it has no room: the member waits for that. */
+static void put_msg(struct dsm_region *r, u16 from, u32 index)
+{
+	struct pd_msg m;
+
+	if (dsm_ahead(r, index, false, true, NULL) != -ENOMEM)
+		return;
+	dsm_head(r, index, 0, &m);
+	popcorn_send(r->node, from, PW_BULK, PD_T_PUT, &m, sizeof(m), POPCORN_NOWAIT);
+}
+
 /* Deal with a message, which is answered or done at some time. */
 static void message(struct dsm_region *r, struct popcorn_msg *msg, bool may_sleep)
 {
@@ -395,13 +406,15 @@ static void message(struct dsm_region *r, struct popcorn_msg *msg, bool may_slee
 			page_msg(r, msg, index);
 		return;
 	case PD_T_PUT:
+		if (from_home && !home)
+			dsm_room_refused(r);
 		if (!home)
 			break;
 		if (!may_sleep) {
 			dsm_to_slow(r, msg);
 			return;
 		}
-		dsm_ahead(r, index, false, true, NULL);
+		put_msg(r, msg->from, index);
 		break;
 	case PD_T_DONE:
 		if (home)

@@ -49,6 +49,29 @@ def test_a_region_larger_than_the_limit(cluster2):
     gone(c, "msg_rdma")
 
 
+def test_a_home_that_takes_its_time(cluster2):
+    """What is given up goes home when that can be reached again; until then who needs room for a page waits."""
+    c = cluster2
+    load(c, "msg_socket", **SLOW)
+    home = Run([(c[1], 0)], "touch", 3, pages=200)
+    there = c[2].spawn(f"dsmtest 1 0 {home.id} 200 touch 9", 100)
+    c[2].wait_for(f"grep -q '^ *{home.id} ' /proc/popcorn_regions")
+    assert "filled 90" in c[2].sh(f"dsmtest 1 0 {home.id} 200 fill 90")
+    time.sleep(1)       # those asked for ahead have come
+    c.cut(1, 2)
+    limit(c[2], dsm_pages_max=50)
+    r = c[2].spawn(f"dsmtest 1 0 {home.id} 200 fill 200", 100)
+    time.sleep(7)
+    assert " up " in c[2].sh(f"grep '^ *{home.id} ' /proc/popcorn_regions")
+    c.heal()
+    r = r.wait()
+    assert "filled 200" in r.stdout, r.stdout + r.stderr
+    for n, j in (c[2], there), (c[1], home.jobs[0]):
+        n.sh("kill $(pidof dsmtest)")
+        j.wait()
+    gone(c, "msg_socket")
+
+
 def test_who_is_charged(cluster2):
     """A user's pages count against it, in all its regions on the machine; others' don't."""
     n = cluster2[1]

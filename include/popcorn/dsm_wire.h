@@ -32,7 +32,8 @@
  *               A DONE or ASK may be followed by further pd_msg, each a DONE. One may
  *               be for several pages, of which each request has the next number
  * @PD_T_NODATA: home to requester, one-way: the supplier died
- * @PD_T_PUT:    to home, one-way: wants to give up the copy that the home counts on
+ * @PD_T_PUT:    to home, one-way: wants to give up the copy that the home counts on;
+ *               from the home: it has no room for it now
  * @PD_T_ATTACH: member to home, a request with struct pd_attach; the answer is one
  * @PD_T_DETACH: member to home, a request: has given everything back
  * @PD_T_LOCK:   one-way: to the home: wants it; from the home: has it (PD_F_FAIL: its
