@@ -97,7 +97,8 @@ soak: deps
 # Not in CI: an hour. Fails on any report of KASAN, lockdep, kmemleak or the like.
 check-debug: deps
 	@$(MAKE) --no-print-directory guest modules-debug-amd64
-	POPCORN_KERNEL=debug $(PYTEST) tests/test_kernel.py tests/test_kdsm.py tests/test_kdsm_memory.py
+	POPCORN_KERNEL=debug $(PYTEST) tests/test_kernel.py tests/test_kdsm.py tests/test_kdsm_memory.py \
+		tests/test_kdsm_hard.py
 
 demo: deps
 	@cluster/demo --arch $(ARCH) --kernel $(KERNEL)

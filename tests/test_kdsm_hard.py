@@ -61,7 +61,11 @@ class Nodes:
 
     def run(self, program, *args, **options):
         """On all nodes, or the first ones; all must end well. Their output."""
-        ended = [j.wait() for j in self.start(program, *args, **options)]
+        return self.well(self.start(program, *args, **options))
+
+    @staticmethod
+    def well(jobs):
+        ended = [j.wait() for j in jobs]
         for r in ended:
             assert r.status == 0 and not r.timeout, [(x.status, x.stdout + x.stderr) for x in ended]
         return [r.stdout for r in ended]
@@ -173,9 +177,7 @@ def senseless_calls(c, driver, ms, seed):
     n = Nodes(c, driver, 2, dsm_pages_max=20000, **SLOW)
     hammer = n.start("kdsm-hard", "false_sharing", 4, ms)
     fuzz = [m.spawn(f"exec /build/guest/kdsm-fuzz-{m.arch} {ms} {seed} {uid}") for m, uid in zip(c, (0, 65534))]
-    for j in hammer + fuzz:
-        r = j.wait()
-        assert r.status == 0 and not r.timeout, r.stdout + r.stderr
+    n.well(hammer + fuzz)
     n.gone()
 
 
@@ -204,9 +206,7 @@ def senseless_messages(c, driver, count, seeds):
                 m.wait_for(f"grep -q '^ *{region} ' /proc/popcorn_regions")
             c[2].sh(f"echo region={region} home={home} via={via} from={sender} to=0 n={count} seed={seed} "
                     "> /proc/popcorn_dsmfuzz")
-            for j in hammer:
-                r = j.wait()
-                assert r.status == 0 and not r.timeout, r.stdout + r.stderr
+            n.well(hammer)
             for m in c:
                 m.sh("killall -9 kdsm-hard-" + m.arch)
             for j in victims:
