@@ -11,8 +11,6 @@
 /* CLONE_VM, _FS, _FILES, _SIGHAND, _THREAD, _SYSVSEM, _SETTLS */
 #define THREAD_FLAGS (0x100 | 0x200 | 0x400 | 0x800 | 0x10000 | 0x40000 | 0x80000)
 
-extern void __popcorn_libc_restored(struct popcorn_thread *t) __attribute__((weak));
-
 static const char *image_name POPCORN_PRIVATE;
 
 static _Noreturn void refuse(const char *why)
@@ -163,8 +161,7 @@ static void run_thread(void *arg)
 	t->tid = sys(gettid, 0);
 	if (t->alt.sp)
 		sys(sigaltstack, &t->alt, NULL);
-	if (__popcorn_libc_restored)
-		__popcorn_libc_restored(t);
+	__popcorn_libc_restored(t);
 	popcorn_go_on(t);
 }
 

@@ -100,7 +100,7 @@ long __popcorn_mremap(void *addr, uint64_t old, uint64_t len, int flags, void *t
 long __popcorn_brk(void *end);
 
 /*
- * What the libc gives the runtime, for each ISA; none is instrumented. All but the first may be missing.
+ * What the libc gives the runtime, for each ISA; none is instrumented.
  */
 
 /**

@@ -73,6 +73,7 @@ struct popcorn_inherited {
 };
 
 #define POPCORN_INHERITED 32
+#define POPCORN_LEAVING 64
 
 struct popcorn_process {
 	struct popcorn_thread *threads;
@@ -84,6 +85,8 @@ struct popcorn_process {
 	u64 auxv;		/* index of the auxiliary vector in start */
 	const struct popcorn_engine *engine;
 	struct popcorn_stats stats;
+
+	s32 leaving[POPCORN_LEAVING];	/* kernel's ids of threads on their way out, maybe over by now */
 
 	/* Stopping all threads: stop.c. */
 	u32 phase;		/* enum popcorn_phase; a futex */
@@ -159,6 +162,7 @@ long popcorn_clone(u64 flags, void *stack, void (*fn)(void *arg), void *arg, voi
 void popcorn_sigreturn(void);
 
 /* stop.c */
+int popcorn_has_left(s32 tid);
 int popcorn_stop_begin(u64 request);
 void popcorn_stop(struct popcorn_thread *t);
 void popcorn_signal_init(void);

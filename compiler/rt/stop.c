@@ -11,8 +11,6 @@
 /* CLONE_VM, _FS, _FILES, _SIGHAND, _THREAD, _SYSVSEM, _CHILD_CLEARTID */
 #define AGENT_FLAGS (0x100 | 0x200 | 0x400 | 0x800 | 0x10000 | 0x40000 | 0x200000)
 
-extern void __popcorn_libc_interrupt(void *context) __attribute__((weak));
-
 /* Numbers are the request's; who sees that the upper half is not this takes it for another's signal. */
 #define REQUEST_MARK 0x504f5043ull	/* "POPC" */
 
@@ -28,8 +26,7 @@ static void on_signal(int sig, struct sys_siginfo *si, void *context)
 	if (si->code == SYS_SI_TKILL && si->pid == sys(getpid, 0))
 		flag = POPCORN_FLAG_STOP;
 	__atomic_or_fetch(&__popcorn_self.flag, flag, __ATOMIC_SEQ_CST);
-	if (__popcorn_libc_interrupt)
-		__popcorn_libc_interrupt(context);
+	__popcorn_libc_interrupt(context);
 }
 
 /** popcorn_signal_init - the handler of signal 35 */
@@ -65,6 +62,37 @@ static struct popcorn_thread *ask_all(void)
 	return left;
 }
 
+/** popcorn_has_left - has the kernel ended a thread? The first one stays visible until all have ended. */
+int popcorn_has_left(s32 tid)
+{
+	int pid = sys(getpid, 0), fd;
+	char text[512], *p = text;
+	long n;
+
+	if (tid != pid)
+		return sys(tgkill, pid, tid, 0) < 0;
+	fd = sys(openat, SYS_AT_FDCWD, "/proc/self/stat", SYS_O_CLOEXEC);
+	n = sys(read, fd, text, sizeof(text));
+	sys(close, fd);
+	for (; p < text + n && *p != ')'; p++)
+		;
+	return n <= 0 || (p + 2 < text + n && p[2] == 'Z');
+}
+
+static int all_have_left(void)
+{
+	u32 i;
+
+	for (i = 0; i < POPCORN_LEAVING; i++) {
+		if (!popcorn.leaving[i])
+			continue;
+		if (!popcorn_has_left(popcorn.leaving[i]))
+			return 0;
+		popcorn.leaving[i] = 0;
+	}
+	return 1;
+}
+
 static int stop_all(struct popcorn_line *l)
 {
 	u64 until = popcorn_now_ms() + popcorn.wait_ms;
@@ -74,11 +102,15 @@ static int stop_all(struct popcorn_line *l)
 		u32 seen = __atomic_load_n(&popcorn.stopped, __ATOMIC_ACQUIRE);
 
 		left = ask_all();
-		if (!left)
+		if (!left && all_have_left())
 			return 0;
 		if (popcorn_now_ms() >= until)
 			break;
-		popcorn_futex_wait(&popcorn.stopped, seen, STEP_MS);
+		popcorn_futex_wait(&popcorn.stopped, seen, left ? STEP_MS : 1);
+	}
+	if (!left) {
+		popcorn_line_str(l, "a thread doesn't end");
+		return -SYS_EBUSY;
 	}
 	popcorn_line_str(l, "thread ");
 	popcorn_line_num(l, left->tid);

@@ -74,9 +74,31 @@ void __popcorn_thread_free(struct popcorn_thread *t)
 	t->ss_map = NULL;
 }
 
+/*
+ * Until the kernel has ended it, a thread still changes memory: it gives up its TLS, and the kernel clears the lock of
+ * the libc's list of threads for it. Nothing is written before that.
+ */
+static void leave(s32 tid)
+{
+	u32 i;
+
+	for (;;) {
+		popcorn_lock(&popcorn.lock);
+		for (i = 0; i < POPCORN_LEAVING; i++)
+			if (!popcorn.leaving[i] || popcorn_has_left(popcorn.leaving[i])) {
+				popcorn.leaving[i] = tid;
+				popcorn_unlock(&popcorn.lock);
+				return;
+			}
+		popcorn_unlock(&popcorn.lock);
+		popcorn_futex_wait(&popcorn.stopped, popcorn.stopped, 1);
+	}
+}
+
 void __popcorn_thread_gone(void)
 {
 	__popcorn_self.flag = 0;
+	leave(__popcorn_self.tid);
 	__popcorn_thread_free(&__popcorn_self);
 }
 
@@ -95,6 +117,7 @@ void __popcorn_fork(int when)
 		popcorn.nthreads = 1;
 		popcorn.phase = 0;
 		popcorn.agent = 0;
+		__builtin_memset(popcorn.leaving, 0, sizeof(popcorn.leaving));
 	}
 	popcorn_unlock(&popcorn.lock);
 }

@@ -91,6 +91,16 @@ void *__popcorn_tp_of(char *tls)
 #endif
 }
 
+void __popcorn_libc_restored(struct popcorn_thread *t)
+{
+	(void)t;
+}
+
+void __popcorn_libc_interrupt(void *context)
+{
+	(void)context;
+}
+
 static void print(const char *what, u64 who, u64 n)
 {
 	char line[64];
