@@ -41,6 +41,9 @@ private:
 	bool returnsResult(CallInst &Call);
 	Function *createResume(SmallVectorImpl<Site> &ResumeSites);
 	void addTests(Function &In, ArrayRef<Site> Sites, SmallVectorImpl<BasicBlock *> &Tests);
+	void test(BasicBlock *Test, BasicBlock *Leave, BasicBlock *Go);
+	BranchInst *startsWithPoint(BasicBlock &Go);
+	void testBoth(BasicBlock *Test, BasicBlock *Leave, BasicBlock *Go, BranchInst &Point);
 	void save(BasicBlock *Save, const Site &S, unsigned Number);
 	void dispatch(ArrayRef<Site> Sites, ArrayRef<BasicBlock *> Tests);
 
@@ -204,6 +207,51 @@ void FunctionCapture::save(BasicBlock *Save, const Site &S, unsigned Number)
 		B.CreateRet(PoisonValue::get(F.getReturnType()));
 }
 
+void FunctionCapture::test(BasicBlock *Test, BasicBlock *Leave, BasicBlock *Go)
+{
+	IRBuilder<> B(Test);
+
+	Value *Leaves = B.CreateICmpNE(RT.load(B, Unwinding, "unwinding"), B.getInt32(Runs));
+	B.CreateCondBr(Leaves, Leave, Go, RT.unlikely());
+}
+
+// The branch of a point that follows at once.
+BranchInst *FunctionCapture::startsWithPoint(BasicBlock &Go)
+{
+	auto *Branch = dyn_cast<BranchInst>(Go.getTerminator());
+	auto *Compare = Branch && Branch->isConditional() ? dyn_cast<ICmpInst>(Branch->getCondition()) : nullptr;
+	auto *Load = Compare ? dyn_cast<LoadInst>(Compare->getOperand(0)) : nullptr;
+
+	if (!Load || !RT.isField(*Load, Flag) || Go.hasNPredecessorsOrMore(1))
+		return nullptr;
+	for (Instruction &I : Go.instructionsWithoutDebug())
+		if (&I != Branch && &I != Compare && &I != Load && I.mayHaveSideEffects())
+			return nullptr;
+	return Branch;
+}
+
+// Both fields at once, they are neighbours: a point behind a site costs nothing.
+void FunctionCapture::testBoth(BasicBlock *Test, BasicBlock *Leave, BasicBlock *Go, BranchInst &Point)
+{
+	auto *Compare = cast<ICmpInst>(Point.getCondition());
+	BasicBlock *Which = BasicBlock::Create(RT.C, "which", Test->getParent(), Leave);
+	IRBuilder<> B(Test), W(Which);
+
+	B.CreateBr(Go);
+	B.SetInsertPoint(&Point);
+	B.SetCurrentDebugLocation(Point.getDebugLoc());
+	W.SetCurrentDebugLocation(Point.getDebugLoc());
+	Value *Any = B.CreateICmpNE(RT.loadBoth(B), B.getInt64(0), "any");
+	Value *Leaves = W.CreateICmpNE(RT.load(W, Unwinding, "unwinding"), W.getInt32(Runs));
+	W.CreateCondBr(Leaves, Leave, Point.getSuccessor(0), RT.unlikely());
+	Point.getSuccessor(0)->replacePhiUsesWith(Go, Which);
+	Point.setCondition(Any);
+	Point.setSuccessor(0, Which);
+	Instruction *Load = cast<Instruction>(Compare->getOperand(0));
+	Compare->eraseFromParent();
+	Load->eraseFromParent();
+}
+
 // Tests gets, for each site, the block behind the call that tests whether the frame is to be left.
 void FunctionCapture::addTests(Function &In, ArrayRef<Site> Sites, SmallVectorImpl<BasicBlock *> &Tests)
 {
@@ -226,10 +274,10 @@ void FunctionCapture::addTests(Function &In, ArrayRef<Site> Sites, SmallVectorIm
 			Go = Test->splitBasicBlock(Test->begin(), "go");
 			Test->getTerminator()->eraseFromParent();
 		}
-		IRBuilder<> B(Test);
-		B.SetCurrentDebugLocation(Call->getDebugLoc());
-		Value *Leaves = B.CreateICmpNE(RT.load(B, Unwinding, "unwinding"), B.getInt32(Runs));
-		B.CreateCondBr(Leaves, Leave, Go, RT.unlikely());
+		if (BranchInst *Point = startsWithPoint(*Go))
+			testBoth(Test, Leave, Go, *Point);
+		else
+			test(Test, Leave, Go);
 		save(Save, S, Number);
 		Tests.push_back(Test);
 	}

@@ -1,14 +1,31 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 // Places migration points: a test of the thread's flag, and behind it, cold, a call of the runtime.
 //
-// Functions that make no call and have no loop end soon enough by themselves. What never moves gets none.
+// What must hold is that a thread comes to a point soon, so every way to run for long has points on it: loops, and
+// recursion, through function pointers and code elsewhere too. A point behind a call that may move anyway is free of
+// cost, since both tests are one (see capture); so these are preferred:
+//   - recursion has its points behind calls that may come back to the function;
+//   - a loop has one behind a call that it makes in each round, or at its head;
+//   - an innermost loop whose rounds can be counted runs a few thousand of them at a time, with a point between
+//     (loops.cpp);
+//   - loops that are short for sure have none, and neither have functions that never move.
 
 #include "popcorn.h"
 
+#include "llvm/ADT/PostOrderIterator.h"
+#include "llvm/ADT/SCCIterator.h"
+#include "llvm/Analysis/AssumptionCache.h"
 #include "llvm/Analysis/LoopInfo.h"
+#include "llvm/Analysis/OptimizationRemarkEmitter.h"
+#include "llvm/Analysis/ScalarEvolution.h"
+#include "llvm/Analysis/TargetLibraryInfo.h"
+#include "llvm/Analysis/TargetTransformInfo.h"
 #include "llvm/IR/Dominators.h"
 #include "llvm/Support/CommandLine.h"
 #include "llvm/Transforms/Utils/BasicBlockUtils.h"
+#include "llvm/Transforms/Utils/LoopSimplify.h"
+#include "llvm/Transforms/Utils/LoopUtils.h"
+#include "llvm/Transforms/Utils/UnrollLoop.h"
 
 namespace popcorn {
 
@@ -17,38 +34,360 @@ enum PointsKind { Manual, Functions, Loops };
 static cl::opt<PointsKind> Kind("popcorn-points", cl::init(Loops),
 	cl::desc("Where migration points are placed"),
 	cl::values(clEnumValN(Manual, "manual", "only where the program calls for one"),
-		   clEnumValN(Functions, "function", "at entries of functions"),
-		   clEnumValN(Loops, "loops", "at entries of functions and in loops")));
+		   clEnumValN(Functions, "function", "at entries of functions that call others"),
+		   clEnumValN(Loops, "loops", "in recursion and in loops, so that none is far away")));
 
-static void addPoint(Instruction *Before, Runtime &RT)
+static cl::opt<unsigned> Stride("popcorn-stride", cl::init(4096),
+	cl::desc("Rounds of an innermost loop between two migration points (default 4096)"));
+
+// A loop whose rounds aren't counted: how often it is repeated between two points, if it has at most so many
+// instructions. Most of them, over strings and short lists, end before the first point then.
+static constexpr unsigned UnrollCount = 4, UnrollSize = 12;
+
+void addPoint(Instruction *Before, Runtime &RT)
 {
 	IRBuilder<> B(Before);
 	Value *Asked = B.CreateICmpNE(RT.load(B, Flag, "flag"), B.getInt32(0), "asked");
 	Instruction *Then = SplitBlockAndInsertIfThen(Asked, Before->getIterator(), false, RT.unlikely());
 
 	B.SetInsertPoint(Then);
+	B.SetCurrentDebugLocation(Before->getDebugLoc());
 	RT.point(B);
 }
 
-static void addPoints(Function &F, const NeverMoves &Never, Runtime &RT)
-{
-	DominatorTree DT(F);
-	LoopInfo LI(DT);
-	SmallVector<Instruction *> Places;
-	bool Calls = any_of(instructions(F), [&](Instruction &I) {
-		auto *CB = dyn_cast<CallBase>(&I);
-		return CB && mayReachPoint(*CB, Never);
-	});
+namespace {
 
-	if (Calls || !LI.empty())
-		Places.push_back(&*F.getEntryBlock().getFirstNonPHIOrDbgOrAlloca());
-	if (Kind == Loops)
-		for (Loop *L : LI.getLoopsInPreorder())
-			if (!L->isInnermost())
-				Places.push_back(&*L->getHeader()->getFirstInsertionPt());
-	for (Instruction *I : Places)
+// The analyses of one function, in the order in which they depend on each other.
+struct Analyses {
+	explicit Analyses(Function &F)
+	    : TLIImpl(Triple(F.getParent()->getTargetTriple())), TLI(TLIImpl, &F), AC(F), DT(F), LI(DT),
+	      SE(F, TLI, AC, DT, LI) {}
+
+	TargetLibraryInfoImpl TLIImpl;
+	TargetLibraryInfo TLI;
+	AssumptionCache AC;
+	DominatorTree DT;
+	LoopInfo LI;
+	ScalarEvolution SE;
+};
+
+class Placement {
+public:
+	Placement(Module &M, const NeverMoves &Never, Runtime &RT) : M(M), Never(Never), RT(RT) {}
+	void run();
+
+private:
+	bool isOurs(const Function &F) const
+	{
+		return !F.isDeclarationForLinker() && !Never.contains(F) && !F.hasFnAttribute(Attribute::Naked);
+	}
+	const Function *callee(const CallBase &CB) const;	// null: unknown
+	void findRecursion();
+	void findLong();
+	bool isShort(Loop &L, ScalarEvolution &SE) const;
+	bool mayComeBack(const CallBase &CB) const;
+	void place(Function &F);
+	void placeInRecursion(Function &F, DominatorTree &DT);
+	void placeInLoop(Loop &L, Analyses &A);
+
+	Module &M;
+	const NeverMoves &Never;
+	Runtime &RT;
+	DenseMap<const Function *, unsigned> Component;	// of the call graph, if it has a cycle; 0 otherwise
+	unsigned Unknown = 0;				// the component of all that isn't known
+	DenseSet<const Function *> Long;		// functions with points or with calls that have them
+	SetVector<Instruction *> Points;		// placed in front of these
+	SmallVector<CountedLoop> CountedLoops;
+};
+
+// A function that is defined here, or null for whatever is called through a pointer or lies elsewhere.
+const Function *Placement::callee(const CallBase &CB) const
+{
+	auto *F = dyn_cast<Function>(CB.getCalledOperand()->stripPointerCastsAndAliases());
+
+	return F && !F->isDeclaration() && !F->isInterposable() ? F : nullptr;
+}
+
+// Tarjan's algorithm on the calls in the module. Node 0 stands for the rest of the world: it calls what can be called
+// from there, and is called by every call that isn't known.
+void Placement::findRecursion()
+{
+	std::vector<const Function *> Nodes{nullptr};
+	DenseMap<const Function *, unsigned> Index;
+	std::vector<SmallVector<unsigned, 4>> Edges(1);
+
+	for (const Function &F : M)
+		if (isOurs(F)) {
+			Index[&F] = Nodes.size();
+			Nodes.push_back(&F);
+		}
+	Edges.resize(Nodes.size());
+	for (unsigned N = 1; N < Nodes.size(); N++) {
+		if (!Nodes[N]->hasLocalLinkage() || Nodes[N]->hasAddressTaken())
+			Edges[0].push_back(N);
+		for (const Instruction &I : instructions(*Nodes[N])) {
+			auto *CB = dyn_cast<CallBase>(&I);
+			if (!CB || !mayReachPoint(*CB, Never))
+				continue;
+			const Function *F = callee(*CB);
+			if (!F)
+				Edges[N].push_back(0);
+			else if (auto It = Index.find(F); It != Index.end())
+				Edges[N].push_back(It->second);
+		}
+	}
+
+	struct Visit { unsigned Node, Next; };
+	std::vector<unsigned> Number(Nodes.size()), Low(Nodes.size()), Stack;
+	std::vector<bool> OnStack(Nodes.size());
+	std::vector<Visit> Visits;
+	unsigned Counter = 0, Components = 0;
+
+	for (unsigned Root = 0; Root < Nodes.size(); Root++) {
+		if (Number[Root])
+			continue;
+		Visits.push_back({Root, 0});
+		while (!Visits.empty()) {
+			auto &[N, Next] = Visits.back();
+
+			if (!Next) {
+				Number[N] = Low[N] = ++Counter;
+				Stack.push_back(N);
+				OnStack[N] = true;
+			}
+			if (Next < Edges[N].size()) {
+				unsigned To = Edges[N][Next++];
+
+				if (!Number[To])
+					Visits.push_back({To, 0});
+				else if (OnStack[To])
+					Low[N] = std::min(Low[N], Number[To]);
+				continue;
+			}
+			unsigned Done = N;
+			Visits.pop_back();
+			if (!Visits.empty())
+				Low[Visits.back().Node] = std::min(Low[Visits.back().Node], Low[Done]);
+			if (Low[Done] != Number[Done])
+				continue;
+			bool Cycle = Stack.back() != Done || is_contained(Edges[Done], Done);
+			Components += Cycle;
+			for (unsigned Member = ~0u; Member != Done;) {
+				Member = Stack.back();
+				Stack.pop_back();
+				OnStack[Member] = false;
+				if (!Cycle)
+					continue;
+				if (Member)
+					Component[Nodes[Member]] = Components;
+				else
+					Unknown = Components;
+			}
+		}
+	}
+}
+
+bool Placement::mayComeBack(const CallBase &CB) const
+{
+	if (!mayReachPoint(CB, Never))
+		return false;
+	unsigned Mine = Component.lookup(CB.getFunction());
+	const Function *F = callee(CB);
+	return Mine && (F ? Component.lookup(F) : Unknown) == Mine;
+}
+
+bool Placement::isShort(Loop &L, ScalarEvolution &SE) const
+{
+	unsigned Most = SE.getSmallConstantMaxTripCount(&L);
+
+	return L.isInnermost() && Most && Most <= Stride;
+}
+
+// Which functions will have points in them or in what they call.
+void Placement::findLong()
+{
+	DenseMap<const Function *, SmallVector<const Function *, 4>> Callers;
+	SmallVector<const Function *> Work;
+
+	for (Function &F : M) {
+		if (!isOurs(F))
+			continue;
+		Analyses A(F);
+		bool Is = Component.lookup(&F) ||
+			  any_of(A.LI.getLoopsInPreorder(), [&](Loop *L) { return !isShort(*L, A.SE); });
+		for (const Instruction &I : instructions(F))
+			if (auto *CB = dyn_cast<CallBase>(&I); CB && mayReachPoint(*CB, Never)) {
+				if (const Function *G = callee(*CB))
+					Callers[G].push_back(&F);
+				else
+					Is = true;
+			}
+		if (Is)
+			Work.push_back(&F);
+	}
+	while (!Work.empty()) {
+		const Function *F = Work.pop_back_val();
+
+		if (Long.insert(F).second)
+			append_range(Work, Callers.lookup(F));
+	}
+}
+
+// A call in tail position stays there: its point stands in front of it.
+static bool isTail(CallInst &Call)
+{
+	auto *Ret = dyn_cast_or_null<ReturnInst>(Call.getNextNonDebugInstruction());
+
+	return Call.isMustTailCall() ||
+	       (Ret && (!Ret->getReturnValue() || Ret->getReturnValue() == &Call));
+}
+
+static Instruction *besideCall(CallInst &Call)
+{
+	return isTail(Call) ? &Call : Call.getNextNode();
+}
+
+// One point in each activation on the way to any of the calls will do.
+void Placement::placeInRecursion(Function &F, DominatorTree &DT)
+{
+	SmallVector<CallInst *> Chosen;
+
+	for (BasicBlock *BB : ReversePostOrderTraversal<Function *>(&F))
+		for (Instruction &I : *BB) {
+			auto *Call = dyn_cast<CallInst>(&I);
+
+			if (!Call || !mayComeBack(*Call) ||
+			    any_of(Chosen, [&](CallInst *C) { return DT.dominates(C, Call); }))
+				continue;
+			Chosen.push_back(Call);
+			Points.insert(besideCall(*Call));
+		}
+}
+
+void Placement::placeInLoop(Loop &L, Analyses &A)
+{
+	SmallVector<BasicBlock *> Latches;
+	auto everyRound = [&](BasicBlock *BB) {
+		return all_of(Latches, [&](BasicBlock *Latch) { return A.DT.dominates(BB, Latch); });
+	};
+
+	if (isShort(L, A.SE))
+		return;
+	L.getLoopLatches(Latches);
+	for (BasicBlock *BB : L.blocks()) {
+		if (A.LI.getLoopFor(BB) != &L || !everyRound(BB))
+			continue;
+		for (Instruction &I : *BB) {
+			auto *Call = dyn_cast<CallInst>(&I);
+			if (!Call || isTail(*Call) || !mayReachPoint(*Call, Never))
+				continue;
+			const Function *G = callee(*Call);
+			if (!G || Long.contains(G)) {
+				Points.insert(Call->getNextNode());
+				return;
+			}
+		}
+	}
+	CountedLoop C;
+	if (L.isInnermost() && isCounted(L, A.SE, C)) {
+		CountedLoops.push_back(C);
+		return;
+	}
+	// On the way back, so that a loop of one round meets none.
+	if (Latches.size() == 1)
+		Points.insert(SplitEdge(Latches[0], L.getHeader(), &A.DT, &A.LI)->getTerminator());
+	else
+		Points.insert(&*L.getHeader()->getFirstInsertionPt());
+}
+
+// Loops of which nobody knows how long they run, small ones: a point after several rounds only.
+static void unrollUncounted(Function &F)
+{
+	Analyses A(F);
+	SmallVector<Loop *> Small;
+
+	for (Loop *L : A.LI.getLoopsInPreorder()) {
+		CountedLoop C;
+		unsigned Size = 0;
+
+		if (!L->isInnermost() || A.SE.getSmallConstantMaxTripCount(L) || isCounted(*L, A.SE, C))
+			continue;
+		bool Calls = false;
+		for (BasicBlock *BB : L->blocks())
+			for (Instruction &I : BB->instructionsWithoutDebug()) {
+				Size += !isa<PHINode>(I);
+				Calls |= isa<CallBase>(I) && !isa<IntrinsicInst>(I);
+			}
+		if (!Calls && Size <= UnrollSize)
+			Small.push_back(L);
+	}
+	TargetTransformInfo TTI(F.getDataLayout());
+	OptimizationRemarkEmitter ORE(&F);
+	for (Loop *L : Small) {
+		UnrollLoopOptions Options{};
+
+		Options.Count = UnrollCount;
+		Options.Force = true;
+		Options.ForgetAllSCEV = true;
+		simplifyLoop(L, &A.DT, &A.LI, &A.SE, &A.AC, nullptr, false);
+		formLCSSA(*L, A.DT, &A.LI, &A.SE);
+		UnrollLoop(L, Options, &A.LI, &A.SE, &A.DT, &A.AC, &TTI, &ORE, false);
+	}
+}
+
+// Locals of constant size stay in the entry block, which the first point splits.
+static void gatherLocals(Function &F)
+{
+	BasicBlock &Entry = F.getEntryBlock();
+	BasicBlock::iterator Front = Entry.begin();
+
+	for (Instruction &I : make_early_inc_range(Entry)) {
+		if (!isa<AllocaInst>(I) || !isa<ConstantInt>(cast<AllocaInst>(I).getArraySize()))
+			continue;
+		if (&I == &*Front)
+			++Front;
+		else
+			I.moveBefore(Entry, Front);
+	}
+}
+
+void Placement::place(Function &F)
+{
+	gatherLocals(F);
+	Points.clear();
+	CountedLoops.clear();
+	if (Kind == Functions) {
+		if (any_of(instructions(F), [&](Instruction &I) {
+			    auto *CB = dyn_cast<CallBase>(&I);
+			    return CB && mayReachPoint(*CB, Never);
+		    }))
+			Points.insert(&*F.getEntryBlock().getFirstNonPHIOrDbgOrAlloca());
+	} else {
+		if (!F.hasOptSize() && !F.hasOptNone())
+			unrollUncounted(F);
+		Analyses A(F);
+
+		for (Loop *L : A.LI.getLoopsInPreorder())
+			placeInLoop(*L, A);
+		placeInRecursion(F, A.DT);
+	}
+	// Nothing is asked of the analyses any more.
+	for (CountedLoop &C : CountedLoops)
+		stripMine(C, Stride, RT);
+	for (Instruction *I : Points)
 		addPoint(I, RT);
 }
+
+void Placement::run()
+{
+	findRecursion();
+	findLong();
+	for (Function &F : M)
+		if (isOurs(F))
+			place(F);
+}
+
+} // namespace
 
 PreservedAnalyses PointsPass::run(Module &M, ModuleAnalysisManager &)
 {
@@ -57,9 +396,7 @@ PreservedAnalyses PointsPass::run(Module &M, ModuleAnalysisManager &)
 
 	if (Kind == Manual)
 		return PreservedAnalyses::all();
-	for (Function &F : M)
-		if (!F.isDeclarationForLinker() && !Never.contains(F) && !F.hasFnAttribute(Attribute::Naked))
-			addPoints(F, Never, RT);
+	Placement(M, Never, RT).run();
 	return PreservedAnalyses::none();
 }
 

@@ -25,6 +25,12 @@
 #include "llvm/IR/Module.h"
 #include "llvm/IR/PassManager.h"
 
+namespace llvm {
+class DominatorTree;
+class Loop;
+class ScalarEvolution;
+}
+
 namespace popcorn {
 
 using namespace llvm;
@@ -66,6 +72,8 @@ public:
 	// Volatile: the field changes in calls that the optimizer believes to know (malloc()), and by a signal.
 	LoadInst *load(IRBuilderBase &B, StateField F, const Twine &Name = "");
 	StoreInst *store(IRBuilderBase &B, Value *V, StateField F);
+	LoadInst *loadBoth(IRBuilderBase &B);		// Flag and Unwinding
+	bool isField(const LoadInst &L, StateField F);	// whether it is what load() built
 
 	CallInst *point(IRBuilderBase &B);
 	CallInst *save(IRBuilderBase &B, uint64_t Bytes);
@@ -100,6 +108,25 @@ private:
 
 // Whether the callee of a call, if it isn't defined here, can come to a point: for the pass that places points.
 bool mayReachPoint(const CallBase &CB, const NeverMoves &Never);
+
+// Code in front of an instruction that asks whether to move.
+void addPoint(Instruction *Before, Runtime &RT);
+
+// An innermost loop whose last instruction compares a counter with a bound.
+struct CountedLoop {
+	BasicBlock *Header, *Latch, *Preheader, *Exit;
+	ICmpInst *Compare;
+	unsigned BoundOperand;
+	PHINode *Counter;	// before the step
+	Value *Step;		// for comparisons by order: what is added to the counter in a round, or null if it
+	bool Down;		// isn't a value of its own; for equality the step is one, up or down
+	bool ComparesNext;	// the counter after the step, not before
+};
+
+bool isCounted(Loop &L, ScalarEvolution &SE, CountedLoop &C);
+
+// Gives the loop a point every Stride rounds. Analyses of the function are lost.
+void stripMine(const CountedLoop &C, unsigned Stride, Runtime &RT);
 
 // Functions of this module that may move, and calls that are sites: closed over the calls in the module.
 class MayMove {

@@ -42,6 +42,22 @@ StoreInst *Runtime::store(IRBuilderBase &B, Value *V, StateField F)
 	return B.CreateAlignedStore(V, field(B, F), DL.getABITypeAlign(V->getType()), true);
 }
 
+LoadInst *Runtime::loadBoth(IRBuilderBase &B)
+{
+	static_assert(Flag == 0 && Unwinding == 4);
+	return B.CreateAlignedLoad(I64, field(B, Flag), Align(8), true);
+}
+
+bool Runtime::isField(const LoadInst &L, StateField F)
+{
+	APInt Offset(64, 0);
+	const Value *Base = L.getPointerOperand()->stripAndAccumulateConstantOffsets(DL, Offset, true);
+	auto *Address = dyn_cast<IntrinsicInst>(Base);
+
+	return L.isVolatile() && Offset == F && Address &&
+	       Address->getIntrinsicID() == Intrinsic::threadlocal_address && Address->getArgOperand(0) == Self;
+}
+
 FunctionCallee Runtime::function(StringRef Name, Type *Ret, ArrayRef<Type *> Args)
 {
 	FunctionCallee Callee = M.getOrInsertFunction(Name, FunctionType::get(Ret, Args, false));

@@ -172,8 +172,8 @@ void bed_start(long *sp)
 		self->unwinding = 0;
 		moves++;
 		dirty_stack();
-		for (char *p = shadow; p < ssp_at_point; p++)
-			*p = 0x5a;
+		for (char *p = ssp_at_point; p > shadow && p > ssp_at_point - 4096;)
+			*--p = 0x5a;
 		next = (char *)outer + outer->bytes;
 		self->ssp = 0;
 		r = ((int (*)(char *))outer->resume)((char *)outer);
