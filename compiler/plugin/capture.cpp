@@ -175,6 +175,8 @@ Function *FunctionCapture::createResume(SmallVectorImpl<Site> &ResumeSites)
 	R->removeFnAttr(Attribute::InlineHint);
 	R->removeFnAttr(Attribute::AllocSize);
 	R->addFnAttr(Attribute::NoInline);
+	// It runs until the function next returns: fast enough without loops being multiplied once more.
+	R->addFnAttr(Attribute::OptimizeForSize);
 	R->setVisibility(F.getVisibility());
 	R->setDSOLocal(F.isDSOLocal());
 	R->setCallingConv(CallingConv::C);

@@ -60,12 +60,6 @@ bool isCounted(Loop &L, ScalarEvolution &SE, CountedLoop &C)
 		} else {
 			C.Down = ICmpInst::isGT(C.BoundOperand ? Stays : ICmpInst::getSwappedPredicate(Stays)) ||
 				 ICmpInst::isGE(C.BoundOperand ? Stays : ICmpInst::getSwappedPredicate(Stays));
-			if (auto *Constant = dyn_cast<SCEVConstant>(Step))
-				C.Step = Constant->getValue();
-			else if (auto *Unknown = dyn_cast<SCEVUnknown>(Step))
-				C.Step = Unknown->getValue();
-			else
-				continue;
 		}
 		C.Counter = dyn_cast<PHINode>(Counts);
 		C.ComparesNext = !C.Counter;
@@ -73,8 +67,18 @@ bool isCounted(Loop &L, ScalarEvolution &SE, CountedLoop &C)
 			for (PHINode &P : C.Header->phis())
 				if (P.getIncomingValueForBlock(C.Latch) == Counts)
 					C.Counter = &P;
-		if (C.Counter && C.Counter->getParent() == C.Header)
+		if (!C.Counter || C.Counter->getParent() != C.Header)
+			continue;
+		if (Stays == ICmpInst::ICMP_NE)
 			return true;
+		auto *Add = dyn_cast<BinaryOperator>(C.Counter->getIncomingValueForBlock(C.Latch));
+		if (!Add || Add->getOpcode() != Instruction::Add)
+			continue;
+		for (unsigned N = 0; N < 2; N++)
+			if (Add->getOperand(N) == C.Counter && L.isLoopInvariant(Add->getOperand(!N))) {
+				C.Step = Add->getOperand(!N);
+				return true;
+			}
 	}
 	return false;
 }
@@ -111,7 +115,8 @@ void stripMine(const CountedLoop &C, unsigned Stride, Runtime &RT)
 	BasicBlock *Again = BasicBlock::Create(RT.C, "again", &F, C.Exit);
 	BasicBlock *Point = BasicBlock::Create(RT.C, "between", &F, C.Exit);
 	IRBuilder<> A(Around), E(Again), P(Point);
-	Value *Bound = C.Compare->getOperand(C.BoundOperand), *Start = nullptr;
+	Value *Bound = C.Compare->getOperand(C.BoundOperand);
+	PHINode *Start = nullptr;
 	Instruction *Branch = C.Latch->getTerminator();
 	BasicBlock *PointEnd;
 
@@ -131,7 +136,14 @@ void stripMine(const CountedLoop &C, unsigned Stride, Runtime &RT)
 	}
 	C.Header->replacePhiUsesWith(C.Preheader, Around);
 	C.Preheader->getTerminator()->replaceSuccessorWith(C.Header, Around);
-	Value *Near = nearBound(C, Start, Bound, Stride, A);
+	// Off the common path: once before the loop, where a constant start makes it short, and at each point.
+	PHINode *Near = A.CreatePHI(Start->getType(), 2, "near");
+	IRBuilder<> Before(C.Preheader->getTerminator());
+	Near->addIncoming(nearBound(C, Start->getIncomingValueForBlock(C.Preheader), Bound, Stride, Before),
+			  C.Preheader);
+	IRBuilder<> Later(PointEnd->getTerminator());
+	Near->addIncoming(nearBound(C, Start->getIncomingValueForBlock(PointEnd), Bound, Stride, Later),
+			  PointEnd);
 	A.CreateBr(C.Header);
 
 	// The old comparison, at the end of the outer loop.

@@ -10,14 +10,16 @@ namespace popcorn {
 
 static const struct {
 	const char *Name, *Triple, *Layout, *Cpu, *Features;
+	CallingConv::ID Cold;
 } Isas[] = {
 	{"x86-64", "x86_64-unknown-linux-musl",
 	 "e-m:e-p270:32:32-p271:32:32-p272:64:64-i64:64-i128:128-f80:128-n8:16:32:64-S128", "x86-64",
-	 "+cx8,+cmov,+fxsr,+mmx,+sse,+sse2,+x87"},
+	 "+cx8,+cmov,+fxsr,+mmx,+sse,+sse2,+x87", CallingConv::PreserveMost},
 	{"aarch64", "aarch64-unknown-linux-musl",
-	 "e-m:e-i8:8:32-i16:16:32-i64:64-i128:128-n32:64-S128-Fn32", "generic", "+fp-armv8,+neon,+v8a"},
+	 "e-m:e-i8:8:32-i16:16:32-i64:64-i128:128-n32:64-S128-Fn32", "generic", "+fp-armv8,+neon,+v8a",
+	 CallingConv::PreserveMost},
 	{"riscv64", "riscv64-unknown-linux-musl", "e-m:e-p:64:64-i64:64-i128:128-n32:64-S128", "generic-rv64",
-	 "+64bit,+a,+c,+d,+f,+m,+zicsr,+zifencei"},
+	 "+64bit,+a,+c,+d,+f,+m,+zicsr,+zifencei", CallingConv::C},
 };
 
 // Module flags that describe riscv64 only. SmallDataLimit 0 keeps data out of .sdata, which only it has.
@@ -30,6 +32,9 @@ bool RetargetPass::lookup(StringRef Name, unsigned &Isa)
 			return true;
 	return false;
 }
+
+// The runtime's functions that save registers for their callers, so that a function needs no frame for a point in it.
+static const char *const ColdCalls[] = {"__popcorn_point", "__popcorn_save"};
 
 PreservedAnalyses RetargetPass::run(Module &M, ModuleAnalysisManager &)
 {
@@ -61,6 +66,15 @@ PreservedAnalyses RetargetPass::run(Module &M, ModuleAnalysisManager &)
 			continue;
 		F.addFnAttr("target-cpu", Isas[Isa].Cpu);
 		F.addFnAttr("target-features", Isas[Isa].Features);
+	}
+	for (const char *Name : ColdCalls) {
+		Function *F = M.getFunction(Name);
+		if (!F)
+			continue;
+		F->setCallingConv(Isas[Isa].Cold);
+		for (User *U : F->users())
+			if (auto *CB = dyn_cast<CallBase>(U); CB && CB->getCalledOperand() == F)
+				CB->setCallingConv(Isas[Isa].Cold);
 	}
 	return PreservedAnalyses::none();
 }

@@ -248,7 +248,8 @@ void ShadowFrame::replaceDynamic(AllocaInst &A)
 	A.eraseFromParent();
 }
 
-// Only dynamic locals need the pair, and all of these are here.
+// Only dynamic locals need the pair, and all of these are here. Without any, what is left of it would keep a native
+// address.
 void ShadowFrame::replaceSaveAndRestore()
 {
 	for (Instruction &I : make_early_inc_range(instructions(F))) {
@@ -257,10 +258,13 @@ void ShadowFrame::replaceSaveAndRestore()
 			continue;
 		IRBuilder<> B(II);
 		if (II->getIntrinsicID() == Intrinsic::stacksave) {
-			II->replaceAllUsesWith(RT.load(B, ShadowPointer));
+			II->replaceAllUsesWith(Dynamic.empty() ? (Value *)ConstantPointerNull::get(RT.Ptr)
+							       : RT.load(B, ShadowPointer));
 		} else if (II->getIntrinsicID() == Intrinsic::stackrestore) {
-			orderForSignals(B);
-			RT.store(B, II->getArgOperand(0), ShadowPointer);
+			if (!Dynamic.empty()) {
+				orderForSignals(B);
+				RT.store(B, II->getArgOperand(0), ShadowPointer);
+			}
 		} else {
 			continue;
 		}
@@ -271,6 +275,8 @@ void ShadowFrame::replaceSaveAndRestore()
 bool ShadowFrame::run(ArrayRef<CallInst *> Sites)
 {
 	choose(Sites);
+	if (Dynamic.empty())
+		replaceSaveAndRestore();
 	if (Static.empty() && Dynamic.empty())
 		return false;
 	layOut();

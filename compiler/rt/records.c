@@ -103,7 +103,7 @@ static void piece_next(struct popcorn_thread *t, u64 bytes)
 	piece_enter(t, p, NULL);
 }
 
-char *__popcorn_save(u64 bytes)
+char *POPCORN_COLD __popcorn_save(u64 bytes)
 {
 	struct popcorn_thread *t = &__popcorn_self;
 	struct popcorn_record *r;

@@ -104,8 +104,15 @@ _Static_assert(sizeof(struct popcorn_record) == 16, "a record's head");
  * __popcorn_point(), which sets it to POPCORN_CAPTURE to move.
  */
 
+/* These two are called from cold paths of hot functions and save all of the caller's general registers. */
+#ifdef __riscv
+#define POPCORN_COLD
+#else
+#define POPCORN_COLD __attribute__((preserve_most))
+#endif
+
 /** __popcorn_point - a migration point whose flag is set: decides whether the thread is captured */
-void __popcorn_point(void);
+void POPCORN_COLD __popcorn_point(void);
 
 /**
  * __popcorn_save - room for one frame's record
@@ -114,7 +121,7 @@ void __popcorn_point(void);
  * Called from the innermost frame to the outermost. Returns the record, 16-aligned, with its size written;
  * never NULL: without memory the process ends with one line that says so.
  */
-char *__popcorn_save(uint64_t bytes);
+char *POPCORN_COLD __popcorn_save(uint64_t bytes);
 
 /** __popcorn_next - the next record on resume, the outermost first; always there */
 char *__popcorn_next(void);

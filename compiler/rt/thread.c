@@ -168,7 +168,7 @@ static int every(struct popcorn_thread *t)
 	return 1;
 }
 
-void __popcorn_point(void)
+void POPCORN_COLD __popcorn_point(void)
 {
 	struct popcorn_thread *t = &__popcorn_self;
 	u32 flag = __atomic_exchange_n(&t->flag, popcorn.every ? POPCORN_FLAG_EVERY : 0,

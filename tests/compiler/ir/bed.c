@@ -55,7 +55,13 @@ static void say(const char *s, uint64_t v)
 	sys_write(2, b + i, 80 - i);
 }
 
-void __popcorn_point(void)
+#ifdef __riscv
+#define COLD
+#else
+#define COLD __attribute__((preserve_most))
+#endif
+
+COLD void __popcorn_point(void)
 {
 	if (self->unwinding) {
 		say("bed: a point while unwinding ", self->unwinding);
@@ -74,7 +80,7 @@ void __popcorn_point(void)
 	self->unwinding = 1;
 }
 
-char *__popcorn_save(uint64_t bytes)
+COLD char *__popcorn_save(uint64_t bytes)
 {
 	struct record *r;
 
