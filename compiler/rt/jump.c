@@ -54,3 +54,14 @@ int __popcorn_sigsetjmp(struct jump *j, int save, int value)
 	}
 	return value;
 }
+
+/* Calls of these are code of their own where they stand; here are only their names, for the linker. */
+_Noreturn void setjmp(void);
+_Noreturn void setjmp(void)
+{
+	popcorn_die("setjmp() called through a pointer", NULL);
+}
+
+void _setjmp(void) __attribute__((alias("setjmp")));
+void sigsetjmp(void) __attribute__((alias("setjmp")));
+void __sigsetjmp(void) __attribute__((alias("setjmp")));
