@@ -105,7 +105,7 @@ _Static_assert(sizeof(struct popcorn_record) == 16, "a record's head");
  */
 
 /* These two are called from cold paths of hot functions and save all of the caller's general registers. */
-#ifdef __riscv
+#if defined(__riscv) || !defined(__clang__)	/* elsewhere the runtime is clang's */
 #define POPCORN_COLD
 #else
 #define POPCORN_COLD __attribute__((preserve_most))
