@@ -9,7 +9,7 @@ LEFT = (0, 1, 3, 10)    # columns of words
 def figure(v, unit=""):
     if v is None:
         return "-"
-    if unit in ("insn", "1/s") or abs(v) >= 1e5:
+    if unit in ("insn", "bytes", "1/s") or abs(v) >= 1e5:
         return f"{v:.0f}"
     return f"{v:.3f}" if abs(v) < 10 else f"{v:.2f}" if abs(v) < 1000 else f"{v:.1f}"
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 TOP = Path(__file__).resolve().parent.parent
 
-UNITS = ("us", "insn", "MB/s", "1/s")
+UNITS = ("us", "insn", "bytes", "MB/s", "1/s")
 RATES = ("MB/s", "1/s")
 ENGINES = ("kernel", "user")
-TRANSPORTS = ("rdma", "tcp", "shm", "ucx", "verbs", "mpi")
+TRANSPORTS = ("rdma", "tcp", "shm", "ucx", "verbs", "mpi", "none")
 STATS = ("min", "median", "avg", "p99", "p999")
 
 # Every row has these; a row without a floor has null in the last four.
