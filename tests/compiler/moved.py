@@ -67,7 +67,7 @@ def read_stats(path):
 
 class Moved:
     def __init__(self, prog, *args, directory=None):
-        self.prog, self.args = Path(prog), args
+        self.prog, self.args = Path(prog).absolute(), args
         self.tmp = tempfile.TemporaryDirectory(prefix="popcorn-moved-", dir=directory)
         self.dir = Path(self.tmp.name)
 
