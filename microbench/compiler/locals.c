@@ -41,7 +41,7 @@ static __attribute__((noinline)) unsigned int window(const unsigned int *v, int 
 int main(int argc, char **argv)
 {
 	int rounds = argc > 1 ? atoi(argv[1]) : 60000;
-	unsigned int x = 1, s = 0, v[32];
+	unsigned int x = 1, s = 0, v[32] = { 0 };
 
 	for (int i = 0; i < rounds; i++) {
 		char text[16];

@@ -19,15 +19,15 @@ static NOINLINE int show(int print, const char *f, double v)
 
 int main(void)
 {
-	static const char *const formats[] = { "%f", "%.0f", "%.17g", "%e", "%.3e", "%g", "%a", "%+.40f", "%#.0f",
-					       "%020.5f", "%-20.3f|", "%.100e", "%G", "%A" };
+	static const char *const formats[] = { "%f", "%.0f", "%.17g", "%e", "%.3e", "%g", "%+.40f", "%#.0f",
+					       "%020.5f", "%-20.3f|", "%.100e", "%G", "%a", "%A" };
 	static const double values[] = { 0, -0.0, 1, -1, 0.1, 1.0 / 3, 2.5, 3.5, 123456.789, 1e15, 1e16, 1e22, 1e23,
 					 9.995, 0.5, 1.5, 1e-5, 1e-300, 5e-324, DBL_MAX, DBL_MIN, INFINITY,
 					 -INFINITY, 4503599627370497.5, 0.000123456789 };
 	int bytes = 0;
 
 	for (size_t v = 0; v < ARRAY_SIZE(values); v++)
-		for (size_t f = 0; f < ARRAY_SIZE(formats); f++)
+		for (size_t f = 0; f < ARRAY_SIZE(formats) - 2 * (fpclassify(values[v]) == FP_SUBNORMAL); f++)
 			bytes += show(f < 6 && v < 14, formats[f], values[v]);
 	printf("\nbytes %d\n", bytes);
 	for (int i = 0; i < 60; i++) {
@@ -35,7 +35,7 @@ int main(void)
 		double d;
 
 		memcpy(&d, &u, sizeof(d));
-		if (d == d)
+		if (fpclassify(d) == FP_NORMAL)		/* what %a makes of others is the libc's choice */
 			bytes += show(0, "%.17g", d) + show(0, "%f", d) + show(0, "%a", d);
 	}
 	printf("bytes %d\n", bytes);

@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: GPL-2.0-only OR MIT
+"""Programs of popcorn-cc that move while they run, in place on each ISA and round all three, print what they print at rest.
+
+Many programs become one, so that a few links and processes try them all: each main() gets a name of its own. What a
+compiler of the host makes of the same sources says what is right. --soak has more seeds, and each program by itself.
+"""
+
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).resolve().parent.parent
+HERE = TOP / "tests" / "compiler"
+sys.path.insert(0, str(HERE))
+
+import gen      # noqa: E402
+import moved    # noqa: E402
+
+LEVELS = ("-O0", "-O2", "-O3")
+GENERATED = range(1, 13)
+CSMITH = range(1, 9)
+SOAK_GENERATED = [range(n, n + 10) for n in range(100, 300, 10)]
+SOAK_CSMITH = [range(n, n + 10) for n in range(100, 300, 10)]
+CSMITH_OPTIONS = ("--no-argc", "--max-funcs", "6", "--max-block-depth", "3", "--no-volatiles")
+CSMITH_INCLUDE = next((d for d in Path("/usr/include").glob("csmith*") if (d / "csmith.h").exists()), None)
+SHARE = 90          # of the tries to move, in percent, in what mixes programs
+WARN = ("-w", "-fno-strict-aliasing", "-ffp-contract=off")
+
+# Calls one program after the other, each with the descriptors and handlers that a process begins with.
+BUNDLE = """\
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+%s
+static const struct { const char *name; int (*run)(int, char **); } programs[] = { %s };
+
+int main(void)
+{
+	char *argv[] = { "program", NULL };
+	int status;
+
+	for (unsigned i = 0; i < sizeof(programs) / sizeof(programs[0]); i++) {
+		printf("== %%s\\n", programs[i].name);
+		status = programs[i].run(1, argv);
+		printf("-- %%d\\n", status);
+		fflush(stdout);
+		for (int fd = 3; fd < 100; fd++)
+			close(fd);
+		for (int sig = 1; sig < 32; sig++)
+			signal(sig, SIG_DFL);
+	}
+	return 0;
+}
+"""
+
+
+class Program:
+    def __init__(self, line):
+        self.name, options, self.crosses, share, *more = line.split()
+        self.options = [] if options == "-" else options.split(",")
+        self.share, self.alone = int(share), "alone" in more
+        self.source = HERE / "programs" / f"{self.name}.c"
+
+
+def table():
+    lines = (HERE / "programs.txt").read_text().splitlines()
+    return [Program(line) for line in lines if line and not line.startswith("#")]
+
+
+PROGRAMS = table()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def built():
+    subprocess.run(["make", "-s", "compiler"], cwd=TOP, check=True, timeout=280)
+
+
+def host(compiler, sources, out, *options):
+    subprocess.run([compiler, *options, *map(str, sources), "-o", str(out), "-lm", "-pthread"], check=True, timeout=240,
+                   stdin=subprocess.DEVNULL, capture_output=True)
+
+
+def right(prog):
+    """What the host's own binary prints, to compare with."""
+    r = subprocess.run([prog], stdin=subprocess.DEVNULL, capture_output=True, timeout=moved.LIMIT, cwd=Path(prog).parent)
+    return moved.Ended(r.stdout, r.returncode, {})
+
+
+def names_of(sources):
+    return ["main_" + re.sub(r"\W", "_", Path(s).stem) for s in sources]
+
+
+def bundle(sources, directory, level, compiler, *options):
+    """One program of many: (that of popcorn-cc, what the host's says)."""
+    names = names_of(sources)
+    driver = directory / "bundle.c"
+    driver.write_text(BUNDLE % ("\n".join(f"int {n}(int, char **);" for n in names),
+                                ", ".join(f'{{ "{n[5:]}", (int (*)(int, char **)){n} }}' for n in names)))
+    out = directory / f"bundle{level}"
+    jobs = []
+    with ThreadPoolExecutor(2) as pool:
+        for s, n in [*zip(sources, names), (driver, None)]:
+            define = [f"-Dmain={n}"] if n else []
+            for cc, suffix in ((str(moved.CC), "o"), (compiler, "host.o")):
+                cmd = [cc, level if cc != compiler else "-O1", *WARN, *options, *define, "-c", str(s), "-o",
+                       str(directory / f"{Path(s).stem}{level}.{suffix}")]
+                jobs.append(pool.submit(subprocess.run, cmd, check=True, timeout=240, capture_output=True))
+    for j in jobs:
+        j.result()
+    stems = [*(Path(s).stem for s in sources), "bundle"]
+    host(compiler, [directory / f"{n}{level}.host.o" for n in stems], directory / "host")
+    moved.build([directory / f"{n}{level}.o" for n in stems], out, level, "-lm", "-pthread")
+    return out, right(directory / "host")
+
+
+def tell(record_property, text):
+    print(text)
+    record_property("moves", text)
+
+
+# One process tries them all.
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_programs(tmp_path, level, record_property):
+    """All programs but those that end the process or need one of their own."""
+    mine = [p for p in PROGRAMS if not p.alone and p.crosses == "file"]
+    prog, want = bundle([p.source for p in mine], tmp_path, level, "clang-19", "-fcommon")
+    tell(record_property, moved.round_trip(prog, want=want, share=SHARE, moves=1500, hops=9))
+
+
+def test_programs_in_place(tmp_path, record_property):
+    """What a file can't carry (pipes, sockets, children) still moves in its process."""
+    mine = [p for p in PROGRAMS if not p.alone and p.crosses == "self"]
+    prog, want = bundle([p.source for p in mine], tmp_path, "-O2", "clang-19")
+    tell(record_property, moved.round_trip(prog, want=want, share=SHARE, moves=300, hops=0))
+
+
+@pytest.mark.parametrize("name", [p.name for p in PROGRAMS if p.alone])
+def test_alone(tmp_path, name, record_property):
+    one(tmp_path, next(p for p in PROGRAMS if p.name == name), "-O2", 30 if name == "deep" else 300, 3, record_property)
+
+
+def one(tmp_path, p, level, moves, hops, record_property):
+    host("clang-19", [p.source], tmp_path / "host", "-O1", *WARN, *p.options)
+    moved.build([p.source], tmp_path / p.name, level, *WARN, *p.options)
+    tell(record_property, moved.round_trip(tmp_path / p.name, want=right(tmp_path / "host"), share=p.share, moves=moves,
+                                           hops=hops if p.crosses == "file" else 0))
+
+
+# Random programs.
+
+def generated(directory, seeds):
+    for seed in seeds:
+        (directory / f"gen{seed}.c").write_text(gen.program(seed))
+    return [directory / f"gen{seed}.c" for seed in seeds]
+
+
+def csmith(directory, seeds):
+    """Those that end soon: csmith promises no end."""
+    found = []
+    for seed in seeds:
+        c = directory / f"csmith{seed}.c"
+        with open(c, "wb") as f:
+            subprocess.run(["csmith", "--seed", str(seed), *CSMITH_OPTIONS], stdout=f, check=True, timeout=60)
+        host("gcc", [c], directory / "try", "-O1", "-fwrapv", *WARN, f"-I{CSMITH_INCLUDE}")
+        try:
+            if subprocess.run([directory / "try"], capture_output=True, timeout=2).returncode == 0:
+                found.append(c)
+        except subprocess.TimeoutExpired:
+            pass
+    return found
+
+
+@pytest.mark.parametrize("level", LEVELS[1:])
+def test_generated(tmp_path, level, record_property):
+    prog, want = bundle(generated(tmp_path, GENERATED), tmp_path, level, "gcc")
+    tell(record_property, moved.round_trip(prog, want=want, share=SHARE, moves=2000, hops=6))
+
+
+@pytest.mark.skipif(not CSMITH_INCLUDE, reason="no csmith")
+def test_csmith(tmp_path, record_property):
+    prog, want = bundle(csmith(tmp_path, CSMITH), tmp_path, "-O2", "gcc", "-fwrapv", f"-I{CSMITH_INCLUDE}")
+    tell(record_property, moved.round_trip(prog, want=want, share=SHARE, moves=1000, hops=3))
+
+
+def test_a_wrong_value_shows(tmp_path):
+    """The comparison sees a program that counts its moves."""
+    c = tmp_path / "wrong.c"
+    c.write_text("""
+#include <stdio.h>
+#include <stdlib.h>
+static __attribute__((noinline)) int f(int n) { return n ? f(n - 1) + 1 : 0; }
+int main(void) { const char *s = getenv("POPCORN_EVERY"); printf("%d %s\\n", f(50), s ? s : ""); return 0; }
+""")
+    moved.build([c], tmp_path / "wrong", "-O2")
+    with pytest.raises(moved.MoveError, match="instead of"):
+        moved.round_trip(tmp_path / "wrong", hops=0)
+
+
+# The long form.
+
+@pytest.mark.soak
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("name", [p.name for p in PROGRAMS])
+def test_each_program(tmp_path, name, level, record_property):
+    p = next(p for p in PROGRAMS if p.name == name)
+    one(tmp_path, p, level, 40 if name == "deep" else 5000, 12, record_property)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(2400)
+@pytest.mark.parametrize("seeds", SOAK_GENERATED, ids=lambda s: f"{s[0]}")
+def test_many_generated(tmp_path, seeds, record_property):
+    sources = generated(tmp_path, seeds)
+    for level in LEVELS:
+        prog, want = bundle(sources, tmp_path, level, "gcc")
+        tell(record_property, moved.round_trip(prog, want=want, share=SHARE, moves=5000, hops=12))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(2400)
+@pytest.mark.skipif(not CSMITH_INCLUDE, reason="no csmith")
+@pytest.mark.parametrize("seeds", SOAK_CSMITH, ids=lambda s: f"{s[0]}")
+def test_many_csmith(tmp_path, seeds, record_property):
+    sources = csmith(tmp_path, seeds)
+    for level in LEVELS:
+        prog, want = bundle(sources, tmp_path, level, "gcc", "-fwrapv", f"-I{CSMITH_INCLUDE}")
+        tell(record_property, moved.round_trip(prog, want=want, share=SHARE, moves=5000, hops=12))
