@@ -21,8 +21,8 @@ COMMAND(negate, -a);
 
 extern const struct command __start_commands[], __stop_commands[];
 
-static volatile int counts[4] __attribute__((section("counters"))) = { 1, 2, 3, 4 };
-static volatile int more __attribute__((section("counters"), used)) = 9;
+static volatile int counts[4] __attribute__((section("counters"), aligned(4))) = { 1, 2, 3, 4 };
+static volatile int more __attribute__((section("counters"), used, aligned(4))) = 9;
 extern volatile int __start_counters[], __stop_counters[];
 
 __attribute__((section("hot_text"), noinline)) static int placed(int n)
