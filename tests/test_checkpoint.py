@@ -138,6 +138,36 @@ def test_checkpoint_of_a_running_process(threads, tmp_path):
         assert out.read_text() == want
 
 
+def until(text, file):
+    end = time.monotonic() + 30
+    while text not in file.read_text() and time.monotonic() < end:
+        time.sleep(0.02)
+
+
+def test_blocked_threads_of_a_real_program(tmp_path):
+    """Of popcorn-cc and the C library: from x86-64 over aarch64 to riscv64 while all its threads are blocked."""
+    subprocess.run(["make", "-s", "compiler"], cwd=TOP, check=True, timeout=900)
+    prog, out = tmp_path / "ticks", tmp_path / "out"
+    subprocess.run([TOP / "build/bin/popcorn-cc", "-O2", "-pthread", TOP / "tests/compiler/rt/ticks.c", "-o", prog],
+                   check=True, timeout=120)
+    with open(out, "w", encoding="ascii") as f:
+        p = subprocess.Popen([f"{prog}_x86-64"], stdin=subprocess.DEVNULL, stdout=f)
+    try:
+        until("tick 2\n", out)
+        assert checkpoint(p.pid, tmp_path / "one", "-x").returncode == 0
+        assert p.wait(20) == WRITTEN
+        p = subprocess.Popen([POPCORN, "restore", "-i", "aarch64", "-w", "qemu-aarch64-static", tmp_path / "one"],
+                             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        until("tick 7\n", out)
+        assert checkpoint(p.pid, tmp_path / "two", "-x", "-s", "37").returncode == 0
+        assert p.wait(20) == WRITTEN
+    finally:
+        p.kill()
+        p.wait()
+    assert restore(tmp_path / "two", "riscv64").returncode == DONE
+    assert out.read_text() == "".join(f"tick {i}\n" for i in range(20)) + "sum 193 27.571\n"
+
+
 def test_restore_finds_the_program(tmp_path):
     p, out = start(tmp_path, 1, "/", 1)
     try:
