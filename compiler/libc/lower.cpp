@@ -9,7 +9,7 @@
 // INPUT UNIT: DIR/<isa>/UNIT.o is written for each ISA. The second form prints who calls whom:
 //
 //   F UNIT NAME local|global loop|- CALLEE...    a function; CALLEE is * for an indirect call
-//   A NAME TARGET                                 an alias
+//   A UNIT NAME TARGET                            an alias
 //   C NAME                                        what code generation may call by itself
 
 #include "llvm/Analysis/CFG.h"
@@ -185,7 +185,7 @@ void printCalls(const std::string &Input, const std::string &Unit) {
     outs() << "\n";
   }
   for (const GlobalAlias &A : M->aliases())
-    outs() << "A " << A.getName() << " " << A.getAliasee()->stripPointerCasts()->getName() << "\n";
+    outs() << "A " << Unit << " " << A.getName() << " " << A.getAliasee()->stripPointerCasts()->getName() << "\n";
 }
 
 } // namespace
