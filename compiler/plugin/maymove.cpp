@@ -27,6 +27,18 @@ static const char *const RuntimeCalls[] = {
 	"__popcorn_save", "__popcorn_next", "__popcorn_ss_overflow", "__popcorn_sigsetjmp",
 };
 
+static const Function *calledFunction(const CallBase &CB)
+{
+	const Value *V = CB.getCalledOperand()->stripPointerCasts();
+
+	while (auto *A = dyn_cast<GlobalAlias>(V)) {
+		if (A->isInterposable())
+			return nullptr;
+		V = A->getAliasee()->stripPointerCasts();
+	}
+	return dyn_cast<Function>(V);
+}
+
 static void addClosure(const Function *Root, DenseSet<const Function *> &Set)
 {
 	SmallVector<const Function *> Work{Root};
@@ -38,7 +50,7 @@ static void addClosure(const Function *Root, DenseSet<const Function *> &Set)
 			continue;
 		for (const Instruction &I : instructions(*F))
 			if (auto *CB = dyn_cast<CallBase>(&I))
-				if (const Function *G = CB->getCalledFunction())
+				if (const Function *G = calledFunction(*CB))
 					Work.push_back(G);
 	}
 }
@@ -46,8 +58,9 @@ static void addClosure(const Function *Root, DenseSet<const Function *> &Set)
 NeverMoves::NeverMoves(Module &M)
 {
 	auto add = [&](StringRef Name) {
-		if (const Function *F = M.getFunction(Name))
-			addClosure(F, Set);
+		if (const GlobalValue *G = M.getNamedValue(Name))
+			if (auto *F = dyn_cast_or_null<Function>(G->getAliaseeObject()))
+				addClosure(F, Set);
 	};
 
 	for (const char *Name : GeneratedCalls)
@@ -67,18 +80,6 @@ NeverMoves::NeverMoves(Module &M)
 }
 
 // Null if it isn't known here. A weak alias says nothing: the link may find another function of that name.
-static const Function *calledFunction(const CallBase &CB)
-{
-	const Value *V = CB.getCalledOperand()->stripPointerCasts();
-
-	while (auto *A = dyn_cast<GlobalAlias>(V)) {
-		if (A->isInterposable())
-			return nullptr;
-		V = A->getAliasee()->stripPointerCasts();
-	}
-	return dyn_cast<Function>(V);
-}
-
 bool mayReachPoint(const CallBase &CB, const NeverMoves &Never)
 {
 	if (isa<IntrinsicInst>(CB) || CB.isInlineAsm() || isSetjmp(CB) || isJumpMarker(CB))
