@@ -75,8 +75,12 @@ NeverMoves::NeverMoves(Module &M)
 		M.getContext().emitError("-popcorn-never: " + NeverFile + ": " + File.getError().message());
 		return;
 	}
-	for (line_iterator Line(**File); !Line.is_at_eof(); ++Line)
-		add(Line->trim());
+	for (line_iterator Line(**File); !Line.is_at_eof(); ++Line) {
+		// A program's own function of that name is another one, unless the library calls it, too.
+		const GlobalValue *G = M.getNamedValue(Line->trim());
+		if (G && !G->hasLocalLinkage())
+			add(Line->trim());
+	}
 }
 
 // Null if it isn't known here. A weak alias says nothing: the link may find another function of that name.
