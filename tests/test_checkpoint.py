@@ -74,7 +74,8 @@ def test_captured_and_resumed_in_place(isa, reference, tmp_path):
 def test_round_the_isas_through_files(threads, every, reference, tmp_path):
     """The output is a file: each process goes on in it where the one before has stopped."""
     out, image, old = tmp_path / "out", tmp_path / "image", tmp_path / "old"
-    env = {**os.environ, "POPCORN_EVERY": str(every), "POPCORN_FILE": str(image), "POPCORN_STATS": str(tmp_path / "s")}
+    env = {**os.environ, "POPCORN_EVERY": str(every), "POPCORN_FILE": str(image), "POPCORN_STATS": str(tmp_path / "s"),
+           "POPCORN_WAIT_MS": "20000"}      # nobody is refused because the machine is slow
     with open(out, "w", encoding="ascii") as f:
         status = subprocess.run(command("x86-64", threads), stdin=subprocess.DEVNULL, stdout=f, env=env,
                                 timeout=60).returncode
