@@ -91,6 +91,15 @@ def test_round_the_isas_through_files(threads, every, reference, tmp_path):
     assert s["images"] == legs >= 4 and not s["refused"]
 
 
+@pytest.mark.parametrize("isa", ISAS)
+def test_the_first_thread_ends_first(isa, tmp_path):
+    """Its number is the process's: the kernel keeps it until all have ended. Everyone else is still written."""
+    r = run(isa, 3, "/", 0, 1, status=WRITTEN, every=100, file=tmp_path / "image", stats=tmp_path / "s")
+    assert not r.stderr
+    image = restore(tmp_path / "image", "x86-64")
+    assert image.returncode == DONE and image.stdout == run("x86-64", 3, "/", 0, 1).stdout, image.stderr
+
+
 def test_pinned_threads_stay(reference, tmp_path):
     out = run("x86-64", 1, 3, every=1, stats=tmp_path / "s").stdout
     assert out == reference[1]

@@ -66,12 +66,17 @@ static struct popcorn_thread *ask_all(void)
 int popcorn_has_left(s32 tid)
 {
 	int pid = sys(getpid, 0), fd;
+	struct popcorn_line file = { .len = 0 };
 	char text[512], *p = text;
 	long n;
 
 	if (tid != pid)
 		return sys(tgkill, pid, tid, 0) < 0;
-	fd = sys(openat, SYS_AT_FDCWD, "/proc/self/stat", SYS_O_CLOEXEC);
+	popcorn_line_str(&file, "/proc/self/task/");	/* QEMU makes up /proc/self/stat */
+	popcorn_line_num(&file, pid);
+	popcorn_line_str(&file, "/stat");
+	file.text[file.len] = 0;
+	fd = sys(openat, SYS_AT_FDCWD, file.text, SYS_O_CLOEXEC);
 	n = sys(read, fd, text, sizeof(text));
 	sys(close, fd);
 	for (; p < text + n && *p != ')'; p++)
