@@ -373,8 +373,6 @@ void FunctionCapture::run()
 
 PreservedAnalyses CapturePass::run(Module &M, ModuleAnalysisManager &)
 {
-	lowerComputedGotos(M);
-
 	Runtime RT(M);
 	splitSigsetjmp(M, RT);
 	NeverMoves Never(M);

@@ -391,11 +391,14 @@ void Placement::run()
 
 PreservedAnalyses PointsPass::run(Module &M, ModuleAnalysisManager &)
 {
+	// First: an edge to a label whose address is taken can't be split.
+	bool Changed = lowerComputedGotos(M);
+
+	if (Kind == Manual)
+		return Changed ? PreservedAnalyses::none() : PreservedAnalyses::all();
 	Runtime RT(M);
 	NeverMoves Never(M);
 
-	if (Kind == Manual)
-		return PreservedAnalyses::all();
 	Placement(M, Never, RT).run();
 	return PreservedAnalyses::none();
 }
