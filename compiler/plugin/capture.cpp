@@ -41,6 +41,8 @@ private:
 	bool returnsResult(CallInst &Call);
 	Function *createResume(SmallVectorImpl<Site> &ResumeSites);
 	void addTests(Function &In, ArrayRef<Site> Sites, SmallVectorImpl<BasicBlock *> &Tests);
+	void findLanding(CallInst &Marker, const Site &S);
+	BranchInst *landAgain(BasicBlock *At, ArrayRef<std::pair<Instruction *, Value *>> Loads);
 	void test(BasicBlock *Test, BasicBlock *Leave, BasicBlock *Go);
 	BranchInst *startsWithPoint(BasicBlock &Go);
 	void testBoth(BasicBlock *Test, BasicBlock *Leave, BasicBlock *Go, BranchInst &Point);
@@ -52,6 +54,11 @@ private:
 	Runtime &RT;
 	SmallVector<Site> Sites;
 	Function *Resume = nullptr;
+	struct {			// of a resume function with a setjmp(): where its landing is, and whither it leads
+		Value *Frame = nullptr;		// at an offset from this value, which all sites keep
+		int64_t Offset = 0;
+		BasicBlock *Catch = nullptr;
+	} Landing;
 };
 
 SmallVector<CallInst *> FunctionCapture::findSites()
@@ -270,6 +277,8 @@ void FunctionCapture::addTests(Function &In, ArrayRef<Site> Sites, SmallVectorIm
 			B.SetCurrentDebugLocation(Call->getDebugLoc());
 			expandJumpMarker(*Marker, B, Save, RT);
 			Go = Test->getTerminator()->getSuccessor(1);
+			if (&In == Resume)
+				findLanding(*Marker, S);
 			Test->getTerminator()->eraseFromParent();
 			Marker->eraseFromParent();
 		} else {
@@ -283,6 +292,31 @@ void FunctionCapture::addTests(Function &In, ArrayRef<Site> Sites, SmallVectorIm
 		save(Save, S, Number);
 		Tests.push_back(Test);
 	}
+}
+
+void FunctionCapture::findLanding(CallInst &Marker, const Site &S)
+{
+	APInt Offset(64, 0);
+
+	Landing.Frame = Marker.getArgOperand(0);
+	while (!is_contained(S.Live, Landing.Frame)) {
+		auto *Step = cast<GetElementPtrInst>(Landing.Frame);
+		Step->accumulateConstantOffset(RT.DL, Offset);
+		Landing.Frame = Step->getPointerOperand();
+	}
+	Landing.Offset = Offset.getSExtValue();
+	Landing.Catch = Marker.getParent()->getTerminator()->getSuccessor(0);
+}
+
+// The native frame is a new one: signal handlers are to jump into this. Returns where the block goes on.
+BranchInst *FunctionCapture::landAgain(BasicBlock *At, ArrayRef<std::pair<Instruction *, Value *>> Loads)
+{
+	BasicBlock *On = BasicBlock::Create(RT.C, "resumes", Resume, At->getNextNode());
+	IRBuilder<> B(At);
+	auto *Kept = find_if(Loads, [&](auto &L) { return L.first == Landing.Frame; });
+	Value *There = B.CreateGEP(RT.I8, Kept->second, B.getInt64(Landing.Offset));
+	Value *Back = B.CreateICmpNE(RT.land(B, There), B.getInt32(0));
+	return B.CreateCondBr(Back, Landing.Catch, On, RT.unlikely());
 }
 
 // Gives the resume function its start: a block for each site, which loads the site's values, calls on, and joins the
@@ -311,6 +345,13 @@ void FunctionCapture::dispatch(ArrayRef<Site> Sites, ArrayRef<BasicBlock *> Test
 			Value *Loaded = L.CreateAlignedLoad(V->getType(), Slot, slotAlign(V->getType(), RT.DL),
 							    V->getName());
 			Loads.push_back({cast<Instruction>(V), Loaded});
+		}
+		if (Landing.Catch) {
+			BranchInst *End = landAgain(At, Loads);
+			for (auto [V, Loaded] : Loads)
+				Defs.add(V, Loaded, End);
+			Loads.clear();
+			L.SetInsertPoint(End->getSuccessor(1));
 		}
 		CallInst *Next = RT.next(L);
 		Value *Function = L.CreateLoad(RT.Ptr, Next);
@@ -383,6 +424,8 @@ PreservedAnalyses CapturePass::run(Module &M, ModuleAnalysisManager &)
 		if (May.contains(F)) {
 			Moving.push_back(&F);
 			stripPromises(F);
+		} else if (callsSetjmp(F)) {
+			Moving.push_back(&F);
 		} else if (F.isDeclaration() && !F.isIntrinsic() && !Never.contains(F)) {
 			stripPromises(F);
 		}

@@ -24,7 +24,7 @@ static const char *const GeneratedCalls[] = {
 };
 
 static const char *const RuntimeCalls[] = {
-	"__popcorn_save", "__popcorn_next", "__popcorn_ss_overflow", "__popcorn_sigsetjmp",
+	"__popcorn_save", "__popcorn_next", "__popcorn_ss_overflow", "__popcorn_sigsetjmp", "__popcorn_land",
 };
 
 static const Function *calledFunction(const CallBase &CB)
@@ -86,7 +86,7 @@ NeverMoves::NeverMoves(Module &M)
 // Null if it isn't known here. A weak alias says nothing: the link may find another function of that name.
 bool mayReachPoint(const CallBase &CB, const NeverMoves &Never)
 {
-	if (isa<IntrinsicInst>(CB) || CB.isInlineAsm() || isSetjmp(CB) || isJumpMarker(CB))
+	if (isa<IntrinsicInst>(CB) || CB.isInlineAsm() || isSetjmp(CB) || isJumpMarker(CB) || isLanding(CB))
 		return false;
 	const Function *F = calledFunction(CB);
 	return !F || !Never.contains(*F);

@@ -44,6 +44,7 @@ enum StateField : unsigned {
 	Pins = 24,
 	JumpSite = 28,
 	JumpFrame = 32,
+	PinWhy = 40,
 	JumpValue = 48,
 	Rewind = 56,
 };
@@ -59,6 +60,9 @@ enum RecordField : unsigned { RecordResume = 0, RecordSite = 8, RecordValues = 1
 
 // Bytes; the runtime's POPCORN_RECORD_MAX.
 constexpr uint64_t RecordMax = 0x8000;
+
+// Where a frame with a setjmp() keeps what a signal handler needs to jump into it: the runtime's popcorn_landing.
+enum LandingField : unsigned { LandingPinWhy = 208, LandingPins = 216, LandingBytes = 224 };
 
 // A jmp_buf as setjmp() fills it; the runtime adds the signal mask behind it.
 enum JumpField : unsigned { JumpBufFrame = 0, JumpBufSite = 8 };
@@ -79,6 +83,7 @@ public:
 	CallInst *save(IRBuilderBase &B, uint64_t Bytes);
 	CallInst *next(IRBuilderBase &B);
 	CallInst *overflow(IRBuilderBase &B);
+	CallInst *land(IRBuilderBase &B, Value *Landing);
 
 	// Weights for a branch whose first successor is (nearly) never taken.
 	MDNode *unlikely() { return MDBuilder(C).createBranchWeights(1, 1 << 20); }
@@ -184,9 +189,11 @@ bool moveLocals(Function &F, ArrayRef<CallInst *> Sites, Runtime &RT);
 // setjmp() by values in memory; the marker calls it leaves behind sites are for capture to expand.
 bool lowerSetjmp(Function &F, const MayMove &May, Runtime &RT);
 bool isSetjmp(const CallBase &CB);
+bool callsSetjmp(const Function &F);
 void splitSigsetjmp(Module &M, Runtime &RT);
 bool isJumpMarker(const CallBase &CB);
 CallInst *jumpMarker(const CallInst &Site);	// the marker behind a site, or null
+bool isLanding(const CallBase &CB);
 void expandJumpMarker(CallInst &Marker, IRBuilderBase &B, BasicBlock *Else, Runtime &RT);
 
 struct VarargsPass : PassInfoMixin<VarargsPass> {

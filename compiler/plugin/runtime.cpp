@@ -99,6 +99,16 @@ CallInst *Runtime::overflow(IRBuilderBase &B)
 	return Call;
 }
 
+CallInst *Runtime::land(IRBuilderBase &B, Value *Landing)
+{
+	FunctionCallee Callee = function("__popcorn_land", I32, {Ptr});
+
+	cast<Function>(Callee.getCallee())->addFnAttr(Attribute::ReturnsTwice);
+	CallInst *Call = B.CreateCall(Callee, Landing);
+	Call->setCanReturnTwice();
+	return Call;
+}
+
 void diagnose(const Instruction &I, const Twine &Message, DiagnosticSeverity Severity)
 {
 	I.getContext().diagnose(DiagnosticInfoUnsupported(*I.getFunction(), Message, I.getDebugLoc(), Severity));

@@ -6,6 +6,10 @@
 // setjmp(), with the values that setjmp() left in the activation's frame on the shadow stack. The address of
 // that frame is the activation's name: no two that are active share it, and it doesn't change when they move.
 //
+// A signal handler can't return to the frame that is meant: what it has interrupted doesn't test anything. For its sake
+// the frame has a landing, native registers that setjmp() keeps and that are the way to the same place; see
+// compiler/rt/jump.c. A function with a setjmp() needs one also if nothing that it calls may move.
+//
 // The optimizer has been told before that setjmp() returns twice, so it kept no value in a register that C doesn't
 // allow to be lost.
 
@@ -27,6 +31,19 @@ static StringRef calledName(const CallBase &CB)
 bool isSetjmp(const CallBase &CB)
 {
 	return CB.arg_size() == 1 && is_contained({"setjmp", "_setjmp"}, calledName(CB));
+}
+
+bool callsSetjmp(const Function &F)
+{
+	return any_of(instructions(F), [](const Instruction &I) {
+		auto *CB = dyn_cast<CallBase>(&I);
+		return CB && isSetjmp(*CB);
+	});
+}
+
+bool isLanding(const CallBase &CB)
+{
+	return calledName(CB) == "__popcorn_land";
 }
 
 // sigsetjmp() is a setjmp() and then a function of the runtime, which deals with the signal mask at each return.
@@ -106,12 +123,22 @@ void SetjmpLowering::lowerOne(unsigned N)
 	CallInst *Call = S.Call;
 	Value *Buffer = Call->getArgOperand(0);
 	BasicBlock *Behind = BasicBlock::Create(RT.C, "longjmp", &F);
-	IRBuilder<> B(Call), L(Behind);
+	BasicBlock *From = Call->getParent();
+	BasicBlock *To = From->splitBasicBlock(Call->getIterator(), "setjmp");
+	BasicBlock *First = BasicBlock::Create(RT.C, "landed", &F, To);
+	IRBuilder<> A(From->getTerminator()), B(First), L(Behind);
 	auto slot = [&](IRBuilderBase &At, uint64_t Offset) {
 		return At.CreateConstInBoundsGEP1_64(RT.I8, Frame, Offset);
 	};
 
-	L.SetCurrentDebugLocation(Call->getDebugLoc());
+	for (IRBuilder<> *Each : {&A, &B, &L})
+		Each->SetCurrentDebugLocation(Call->getDebugLoc());
+	A.CreateStore(RT.load(A, PinWhy), slot(A, LandingPinWhy));
+	A.CreateStore(RT.load(A, Pins), slot(A, LandingPins));
+	Value *Back = A.CreateICmpNE(RT.land(A, Frame), A.getInt32(0));
+	A.CreateCondBr(Back, Catch, First, RT.unlikely());
+	From->getTerminator()->eraseFromParent();
+
 	B.CreateStore(Frame, B.CreateConstInBoundsGEP1_64(RT.I8, Buffer, JumpBufFrame));
 	B.CreateStore(B.getInt32(N), B.CreateConstInBoundsGEP1_64(RT.I8, Buffer, JumpBufSite));
 	// The shadow pointer first: locals of variable size may have been made since.
@@ -127,11 +154,10 @@ void SetjmpLowering::lowerOne(unsigned N)
 	}
 	Value *Returned = L.CreateTrunc(RT.load(L, JumpValue), Call->getType());
 
-	BasicBlock *From = Call->getParent();
-	BasicBlock *To = From->splitBasicBlock(Call->getIterator(), "setjmp");
 	PHINode *Result = PHINode::Create(Call->getType(), 2, "", To->begin());
-	Result->addIncoming(ConstantInt::get(Call->getType(), 0), From);
+	Result->addIncoming(ConstantInt::get(Call->getType(), 0), First);
 	Result->addIncoming(Returned, Behind);
+	B.CreateBr(To);
 	L.CreateBr(To);
 	Which->addCase(L.getInt32(N), Behind);
 	for (Site &Other : Setjmps)
@@ -168,13 +194,13 @@ void SetjmpLowering::repair()
 bool SetjmpLowering::run()
 {
 	SmallVector<CallInst *> Sites;
-	uint64_t Bytes = 0;
+	uint64_t Bytes = LandingBytes;
 
 	for (Instruction &I : instructions(F))
 		if (auto *Call = dyn_cast<CallInst>(&I)) {
 			if (isSetjmp(*Call))
 				Setjmps.push_back({Call, {}, {}, 0});
-			else if (May.isSite(*Call))
+			else if (May.isSite(*Call) && !Call->isMustTailCall())
 				Sites.push_back(Call);
 		}
 	if (Setjmps.empty())
@@ -208,13 +234,6 @@ bool SetjmpLowering::run()
 		lowerOne(N);
 	for (CallInst *Call : Sites)
 		markSite(*Call);
-	if (Sites.empty()) {	// nothing that could jump: no way into the code behind longjmp()
-		Value *Never = IRBuilder<>(RT.C).getFalse();
-		Instruction *End = F.getEntryBlock().getTerminator();
-		BasicBlock *Rest = F.getEntryBlock().splitBasicBlock(End);
-		F.getEntryBlock().getTerminator()->eraseFromParent();
-		IRBuilder<>(&F.getEntryBlock()).CreateCondBr(Never, Catch, Rest);
-	}
 	repair();
 	F.removeFnAttr(Attribute::ReturnsTwice);
 	return true;

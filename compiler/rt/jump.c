@@ -1,7 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * longjmp(), and the signal mask of sigsetjmp(). setjmp() itself is made by the compiler where it is called:
- * it names the activation, not native registers. So the frames below it may move as they like.
+ * longjmp(), and the signal mask of sigsetjmp(). setjmp() itself is made by the compiler where it is called: it names
+ * the activation by the address of its frame on the shadow stack, not by native registers, and longjmp() lets every
+ * frame return until the one that is meant. So they may move as they like.
+ *
+ * Out of a signal handler this ends at what the signal has interrupted, which stands between any two instructions and
+ * can't return. So the frames from there inwards are left at once, as on any machine: the frame that is meant is
+ * entered by the native registers that it has put into its landing, and goes on as it does behind a callee that
+ * returned because of longjmp(). Invariant: whenever a handler can run, the landing of each frame that is named by
+ * a jmp_buf is of this ISA and of the native frame in which it stands now. The frame fills it at setjmp(), and again
+ * when it resumes, during which all signals are blocked.
  */
 #include "runtime.h"
 
@@ -19,6 +27,7 @@ _Static_assert(offsetof(struct jump, has_mask) == 26 * 8, "jmp_buf");
 void longjmp(struct jump *j, int value);
 void _longjmp(struct jump *j, int value);
 int __popcorn_sigsetjmp(struct jump *j, int save, int value);
+_Noreturn void popcorn_jump(const struct popcorn_landing *l);
 
 /**
  * longjmp - sets the thread unwinding and returns; each frame then returns at once until the one that is meant
@@ -53,6 +62,45 @@ int __popcorn_sigsetjmp(struct jump *j, int save, int value)
 		sys(rt_sigprocmask, SYS_SIG_SETMASK, &j->mask, NULL, 8);
 	}
 	return value;
+}
+
+/* The handler that is left has found the thread with this shadow stack pointer. */
+static _Noreturn void leave_handler(struct popcorn_thread *t, char *ssp)
+{
+	const struct popcorn_landing *l = t->jump_frame;
+
+	if ((char *)l >= t->ss_map && (char *)l < ssp)
+		popcorn_die("longjmp to a function that has returned", NULL);
+	t->pins = l->pins;
+	t->pin_why = l->pin_why;
+	/* What was interrupted may have been about to obey. */
+	__atomic_or_fetch(&t->flag, POPCORN_FLAG_ASKED | POPCORN_FLAG_STOP, __ATOMIC_SEQ_CST);
+	popcorn_jump(l);
+}
+
+void __popcorn_handle(void (*handler)(int sig, void *info, void *context), int sig, void *info, void *context)
+{
+	struct popcorn_thread *t = &__popcorn_self;
+	struct {
+		u32 unwinding, site;
+		void *frame;
+		u64 value;
+	} was = { t->unwinding, t->jump_site, t->jump_frame, t->jump_value };
+	char *ssp = t->ssp;
+	const char *why = __popcorn_pin("a signal handler is running");
+
+	/* It may have come while frames were returning for a longjmp(): its own are not to. */
+	t->unwinding = POPCORN_RUN;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	handler(sig, info, context);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	if (t->unwinding == POPCORN_LONGJMP)
+		leave_handler(t, ssp);
+	t->jump_value = was.value;
+	t->jump_frame = was.frame;
+	t->jump_site = was.site;
+	__popcorn_unpin(why);
+	t->unwinding = was.unwinding;
 }
 
 /* Calls of these are code of their own where they stand; here are only their names, for the linker. */

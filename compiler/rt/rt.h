@@ -87,6 +87,15 @@ static inline void __popcorn_unpin(const char *old)
 	__popcorn_self.pin_why = old;
 }
 
+/**
+ * __popcorn_handle - calls a handler of the program
+ * @handler: an instrumented function, which may leave by longjmp(): then this doesn't return
+ * @sig, @info, @context: what the kernel has passed
+ *
+ * The thread can't move meanwhile. For a handler that the kernel calls, code that isn't instrumented.
+ */
+void __popcorn_handle(void (*handler)(int sig, void *info, void *context), int sig, void *info, void *context);
+
 /*
  * Mappings. As the system calls of these names, in the common memory: without MAP_FIXED the runtime chooses
  * an address that is free on every ISA, aligned to 64 KiB. A hint that is free there is honoured.

@@ -100,6 +100,19 @@ _Static_assert(sizeof(struct popcorn_record) == 16, "a record's head");
 #define POPCORN_RECORD_MAX 0x8000	/* bytes; a function with larger ones is pinned */
 
 /*
+ * A frame that calls setjmp() has one in its part of the shadow stack; a jmp_buf names the frame by its address.
+ * It is how longjmp() comes out of a signal handler: compiler/rt/jump.c. The registers are this ISA's.
+ */
+struct popcorn_landing {
+	uint64_t regs[26];	/* written by __popcorn_land(), as the other two by instrumented code */
+	const char *pin_why;	/* as they were in the thread at setjmp() */
+	uint32_t pins, unused;
+};
+
+_Static_assert(sizeof(struct popcorn_landing) == 224, "a landing");
+_Static_assert(offsetof(struct popcorn_landing, pin_why) == 208, "a landing");
+
+/*
  * Called by instrumented code. None of them is instrumented, and none changes unwinding but
  * __popcorn_point(), which sets it to POPCORN_CAPTURE to move.
  */
@@ -125,6 +138,15 @@ char *POPCORN_COLD __popcorn_save(uint64_t bytes);
 
 /** __popcorn_next - the next record on resume, the outermost first; always there */
 char *__popcorn_next(void);
+
+/**
+ * __popcorn_land - makes the calling frame one that a signal handler can jump into
+ * @l: its landing, which is good until the frame is left or moves
+ *
+ * Returns 0, and once more 1 for each such jump, as setjmp() does. A frame that resumes calls it again before it
+ * calls anything else.
+ */
+int __popcorn_land(struct popcorn_landing *l) __attribute__((returns_twice));
 
 /** __popcorn_ss_overflow - the shadow stack is exhausted: one line, and the end of the process */
 _Noreturn void __popcorn_ss_overflow(void);

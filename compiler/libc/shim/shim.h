@@ -57,6 +57,16 @@ struct popcorn_thread;
 long __popcorn_clone(void *(*fn)(void *), void *arg, struct popcorn_thread *t, long flags, int *ptid, int *ctid);
 long __popcorn_clone_function(int (*fn)(void *), void *arg, long flags);
 _Noreturn void __popcorn_thread_exit(void *map, uint64_t bytes);
+
+/* What a signal is to do, where it isn't what the kernel is told. */
+struct popcorn_handler {
+	void (*volatile handler)(int sig, void *info, void *context);
+	volatile int siginfo;		/* SA_SIGINFO was asked for */
+};
+
+extern struct popcorn_handler __popcorn_handlers[];
+extern _Thread_local unsigned __popcorn_handled __attribute__((tls_model("local-exec")));
+void __popcorn_on_signal(int sig, void *info, void *context);
 int __popcorn_signal_restart(void *context);
 void __popcorn_signal_block(void *context, int sig);
 void __popcorn_signal_call(void *context, void (*fn)(void));

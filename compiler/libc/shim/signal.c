@@ -29,6 +29,13 @@ struct context {
 #endif
 };
 
+/** __popcorn_on_signal - what the kernel calls instead of a handler of the program: that frame is of this ISA */
+void __popcorn_on_signal(int sig, void *info, void *context)
+{
+	__popcorn_handled++;
+	__popcorn_handle(__popcorn_handlers[sig].handler, sig, info, context);
+}
+
 /**
  * __popcorn_signal_restart - a system call that hasn't been entered tests its words again
  * @context: the handler's

@@ -117,6 +117,13 @@ char *__popcorn_next(void)
 	return (char *)r;
 }
 
+/* No signals here. */
+int __popcorn_land(void *l)
+{
+	(void)l;
+	return 0;
+}
+
 _Noreturn void __popcorn_ss_overflow(void)
 {
 	say("bed: shadow stack overflow", 0);

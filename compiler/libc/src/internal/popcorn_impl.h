@@ -15,21 +15,9 @@ hidden void *__popcorn_main(void *sp);
 hidden int __popcorn_thread_new(struct popcorn_thread *t, void *tls, void *libc, uint64_t stack);
 hidden void __popcorn_thread_free(struct popcorn_thread *t);
 void __popcorn_point(void);
-hidden void __popcorn_restore(void);
-hidden void __popcorn_on_signal(int, siginfo_t *, void *);
-
-extern hidden _Thread_local unsigned __popcorn_handled __attribute__((tls_model("local-exec")));
 
 /* Set all the time while each n-th point moves of itself: no reason to leave a system call. */
 #define POPCORN_FLAG_EVERY_BIT 4u
-
-/* What a signal is to do, where it isn't what the kernel is told. */
-struct popcorn_handler {
-	void (*volatile handler)(int, siginfo_t *, void *);
-	volatile int siginfo;		/* SA_SIGINFO was asked for */
-};
-
-extern hidden struct popcorn_handler __popcorn_handlers[_NSIG];
 
 /* The start of a thread's TLS image is where musl keeps its vector of TLS modules, of which there is one. */
 static inline char *__popcorn_image_of(struct __pthread *td)
