@@ -47,7 +47,7 @@ private:
 	BranchInst *startsWithPoint(BasicBlock &Go);
 	void testBoth(BasicBlock *Test, BasicBlock *Leave, BasicBlock *Go, BranchInst &Point);
 	void save(BasicBlock *Save, const Site &S, unsigned Number);
-	void dispatch(ArrayRef<Site> Sites, ArrayRef<BasicBlock *> Tests);
+	void dispatch(ArrayRef<Site> Sites, ArrayRef<BasicBlock *> Tests, ArrayRef<DebugRecords> Described);
 
 	Function &F;
 	const MayMove &May;
@@ -321,13 +321,14 @@ BranchInst *FunctionCapture::landAgain(BasicBlock *At, ArrayRef<std::pair<Instru
 
 // Gives the resume function its start: a block for each site, which loads the site's values, calls on, and joins the
 // body behind the call. A value has then several definitions; what was before the sites may have become unreachable.
-void FunctionCapture::dispatch(ArrayRef<Site> Sites, ArrayRef<BasicBlock *> Tests)
+void FunctionCapture::dispatch(ArrayRef<Site> Sites, ArrayRef<BasicBlock *> Tests, ArrayRef<DebugRecords> Described)
 {
 	BasicBlock *Body = &Resume->getEntryBlock();
 	BasicBlock *Start = BasicBlock::Create(RT.C, "resume", Resume, Body);
 	Value *Record = Resume->getArg(0);
 	IRBuilder<> B(Start);
 	Definitions Defs(*Resume);
+	SmallVector<std::pair<BasicBlock *, SmallVector<std::pair<Instruction *, Value *>>>> Loaded;
 
 	B.SetCurrentDebugLocation(Sites[0].Call->getDebugLoc());
 	Value *Number = B.CreateLoad(RT.I32, B.CreateConstInBoundsGEP1_64(RT.I8, Record, RecordSite), "site");
@@ -342,9 +343,9 @@ void FunctionCapture::dispatch(ArrayRef<Site> Sites, ArrayRef<BasicBlock *> Test
 		L.SetCurrentDebugLocation(Call->getDebugLoc());
 		for (auto [V, Offset] : zip(S.Live, S.Offset)) {
 			Value *Slot = L.CreateConstInBoundsGEP1_64(RT.I8, Record, Offset);
-			Value *Loaded = L.CreateAlignedLoad(V->getType(), Slot, slotAlign(V->getType(), RT.DL),
-							    V->getName());
-			Loads.push_back({cast<Instruction>(V), Loaded});
+			Value *Now = L.CreateAlignedLoad(V->getType(), Slot, slotAlign(V->getType(), RT.DL),
+							 V->getName());
+			Loads.push_back({cast<Instruction>(V), Now});
 		}
 		if (Landing.Catch) {
 			BranchInst *End = landAgain(At, Loads);
@@ -354,16 +355,20 @@ void FunctionCapture::dispatch(ArrayRef<Site> Sites, ArrayRef<BasicBlock *> Test
 			L.SetInsertPoint(End->getSuccessor(1));
 		}
 		CallInst *Next = RT.next(L);
+		describeAgain(*Next, Described[N], Loads);
+		describeAgain(*Tests[N]->getFirstInsertionPt(), Described[N], {});
 		Value *Function = L.CreateLoad(RT.Ptr, Next);
 		CallInst *On = L.CreateCall(FunctionType::get(Call->getType(), {RT.Ptr}, false), Function, {Next});
 		AttributeList Attrs = Call->getAttributes();
 		On->setAttributes(AttributeList::get(RT.C, {}, Attrs.getRetAttrs(), {}));
 		if (!Call->getType()->isVoidTy() && !Call->use_empty())
 			Loads.push_back({Call, On});
-		Instruction *End = L.CreateBr(Tests[N]);
-		for (auto [V, Loaded] : Loads)
-			Defs.add(V, Loaded, End);
+		L.CreateBr(Tests[N]);
+		Loaded.push_back({At, std::move(Loads)});
 	}
+	for (auto &[At, Loads] : Loaded)
+		for (auto [V, Now] : Loads)
+			Defs.add(V, Now, At->getTerminator());
 	Defs.resolve();
 
 	BasicBlock *Nowhere = BasicBlock::Create(RT.C, "nowhere", Resume);
@@ -405,9 +410,10 @@ void FunctionCapture::run()
 	SmallVector<Site> ResumeSites;
 	SmallVector<BasicBlock *> Tests, ResumeTests;
 	Resume = createResume(ResumeSites);
+	SmallVector<DebugRecords> Described = describeSites(*Resume, ResumeSites);
 	addTests(F, Sites, Tests);
 	addTests(*Resume, ResumeSites, ResumeTests);
-	dispatch(ResumeSites, ResumeTests);
+	dispatch(ResumeSites, ResumeTests, Described);
 }
 
 } // namespace

@@ -178,6 +178,12 @@ private:
 	SmallVector<AllocaInst *> All;
 };
 
+// Variables as a debugger knows them: what holds at each site, and saying it once more, of values in other places.
+using DebugRecords = SmallVector<DbgVariableRecord *>;
+SmallVector<DebugRecords> describeSites(Function &F, ArrayRef<Site> Sites);
+void describeAgain(Instruction &Before, ArrayRef<DbgVariableRecord *> Records,
+		   ArrayRef<std::pair<Instruction *, Value *>> Now);
+
 // A message with the source's place, if the module has debug information. Errors end the compilation.
 void diagnose(const Instruction &I, const Twine &Message, DiagnosticSeverity Severity);
 

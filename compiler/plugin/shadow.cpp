@@ -39,6 +39,7 @@ private:
 	void replaceSaveAndRestore();
 	void checkRoom(Value *Enough, Instruction *Before);
 	void dropLifetime(AllocaInst &A);
+	void describe(AllocaInst &A);
 
 	Function &F;
 	Runtime &RT;
@@ -48,6 +49,7 @@ private:
 	uint64_t Bytes = 0;
 	Align MaxAlign = Align(StackAlign);
 	Value *Old = nullptr, *New = nullptr;
+	Instruction *Entered = nullptr;		// behind which New is the thread's
 };
 
 // Whether a pointer into a local, or a number made of one, is kept across a site: it would point into a native stack.
@@ -155,7 +157,7 @@ void ShadowFrame::enter()
 	B.SetInsertPoint(First);
 	B.SetCurrentDebugLocation(lineZero(F));
 	RT.store(B, New, ShadowPointer);
-	orderForSignals(B);
+	Entered = B.CreateFence(AtomicOrdering::SequentiallyConsistent, SyncScope::SingleThread);
 }
 
 void ShadowFrame::leave()
@@ -191,6 +193,19 @@ void ShadowFrame::dropLifetime(AllocaInst &A)
 		I->eraseFromParent();
 }
 
+// Declarations are for locals on the native stack: code generation drops all others. So the variable is told to have a value,
+// which is in memory.
+void ShadowFrame::describe(AllocaInst &A)
+{
+	for (DbgVariableRecord *D : findDVRDeclares(&A)) {
+		DIExpression *Where = DIExpression::prepend(D->getExpression(), DIExpression::DerefAfter, Offset[&A]);
+		DbgVariableRecord *R = DbgVariableRecord::createDbgVariableRecord(New, D->getVariable(), Where,
+										  D->getDebugLoc());
+		Entered->getParent()->insertDbgRecordAfter(R, Entered);
+		D->eraseFromParent();
+	}
+}
+
 // Each use computes its address from the frame's: so only that is ever live across a site.
 void ShadowFrame::replaceStatic(AllocaInst &A)
 {
@@ -216,7 +231,7 @@ void ShadowFrame::replaceStatic(AllocaInst &A)
 			if (Phi->getIncomingBlock(N) == From && Phi->getIncomingValue(N) == &A)
 				Phi->setIncomingValue(N, Address);
 	}
-	replaceDbgDeclare(&A, New, DIB, DIExpression::ApplyOffset, Offset[&A]);
+	describe(A);
 	replaceDbgValueForAlloca(&A, New, DIB, Offset[&A]);
 	A.eraseFromParent();
 }

@@ -5,6 +5,7 @@
 
 #include "popcorn.h"
 
+#include "llvm/IR/DebugInfo.h"
 #include "llvm/IR/Dominators.h"
 #include "llvm/Transforms/Utils/PromoteMemToReg.h"
 
@@ -43,6 +44,13 @@ AllocaInst *Definitions::slot(Instruction *V)
 			if (Phi->getIncomingBlock(N) == From && Phi->getIncomingValue(N) == V)
 				Phi->setIncomingValue(N, Now);
 	}
+	SmallVector<DbgValueInst *> None;
+	SmallVector<DbgVariableRecord *> Records;
+	findDbgValues(None, V, &Records);
+	for (DbgVariableRecord *R : Records)
+		if (R->getParent() != V->getParent())
+			R->replaceVariableLocationOp(V, new LoadInst(V->getType(), Slot, "",
+								     const_cast<Instruction *>(R->getInstruction())->getIterator()));
 	Instruction *Behind = isa<PHINode>(V) ? &*V->getParent()->getFirstInsertionPt() : V->getNextNode();
 	IRBuilder<>(Behind).CreateStore(V, Slot);
 	return Slot;
