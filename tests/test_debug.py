@@ -29,11 +29,8 @@ def programs(tmp_path_factory):
     return where
 
 
-def looked_at(program, isa, tmp_path, **env):
-    """
-    What gdb prints at each stop in shown(), whose callers are sum(), as often as it recurses, and main(): sorted lines. Behind a
-    main() that was resumed, gdb goes on to the runtime's frames: left out.
-    """
+def gdb(program, isa, tmp_path, function, commands, **env):
+    """What gdb prints after the program has come to function."""
     env = {f"POPCORN_{k.upper()}": str(v) for k, v in env.items()}
     sock, script, emulator = tmp_path / "gdb.sock", tmp_path / "gdb.script", None
     begin = [*(f"set environment {k} {v}" for k, v in env.items()), "run >/dev/null"]
@@ -43,7 +40,8 @@ def looked_at(program, isa, tmp_path, **env):
                                     stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         begin = ["python import os, time", f"python while not os.path.exists('{sock}'): time.sleep(.01)",
                  f"target remote {sock}", "continue"]
-    script.write_text("\n".join(["set pagination off", "set print address off", "break shown", *begin, *(LOOK * STOPS)]))
+    script.write_text("\n".join(["set pagination off", "set print address off", f"break {function}", *begin,
+                                 *commands]))
     try:
         r = subprocess.run(["gdb-multiarch", "-nx", "-q", "-batch", "-x", script, f"{program}_{isa}"],
                            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
@@ -51,9 +49,19 @@ def looked_at(program, isa, tmp_path, **env):
         if emulator:
             emulator.kill()
             emulator.wait()
-    seen = [sorted(text.partition("\n\n")[0].splitlines()) for text in r.stdout.split("STOP\n")[1:]]
-    seen = [[line for line in lines if "at debugged.c" in line or not line.startswith(("#", "[", "Backtrace stopped"))] for lines in seen]
-    assert len(seen) == STOPS, r.stdout + r.stderr
+    return r.stdout
+
+
+def looked_at(program, isa, tmp_path, **env):
+    """
+    What gdb prints at each stop in shown(), whose callers are sum(), as often as it recurses, and main(): sorted lines. Behind
+    a main() that was resumed, gdb goes on to the runtime's frames: left out.
+    """
+    text = gdb(program, isa, tmp_path, "shown", LOOK * STOPS, **env)
+    seen = [sorted(stop.partition("\n\n")[0].splitlines()) for stop in text.split("STOP\n")[1:]]
+    seen = [[line for line in lines if "at debugged.c" in line or not line.startswith(("#", "[", "Backtrace stopped"))]
+            for lines in seen]
+    assert len(seen) == STOPS, text
     return seen
 
 
@@ -87,7 +95,14 @@ def test_of_another_isa(isa, programs, tmp_path):
 
 def test_optimized(programs, tmp_path):
     """Variables may be optimized away; the frames are the same."""
-    still, moved = ([re.findall(r"#\d+ +(\w+) ", " ".join(lines)) for lines in looked_at(programs / "o2", "x86-64", tmp_path, **env)]
-                    for env in ({}, {"every": 1}))
+    still, moved = ([re.findall(r"#\d+ +(\w+) ", " ".join(lines))
+                     for lines in looked_at(programs / "o2", "x86-64", tmp_path, **env)] for env in ({}, {"every": 1}))
     assert still == moved
     assert sorted(set(still[0])) == ["main", "shown", "sum"] and still[0].count("sum") >= STOPS
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_inside_the_libc(isa, programs, tmp_path):
+    """A backtrace finds its way through functions that were compiled without -g."""
+    frames = re.findall(r"^#\d+ .*?(\w+) \(", gdb(programs / "o2", isa, tmp_path, "__stdio_write", ["bt"]), re.M)
+    assert "vfprintf" in frames and frames[-1] == "main"

@@ -71,6 +71,7 @@ public:
         die(Error);
       TargetOptions O;
       O.FunctionSections = O.DataSections = O.UniqueSectionNames = true;
+      O.ForceDwarfFrameSection = true;	// for backtraces; not loaded, and dropped without -g
       Machines.emplace_back(T->createTargetMachine(I.Triple, I.Cpu, I.Features, O, Reloc::Static,
                                                    CodeModel::Small, CodeGenOptLevel::Default));
       if (StringRef(I.Name) == "riscv64")
