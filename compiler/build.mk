@@ -15,6 +15,12 @@ $(COMPILER_BIN:%=build/bin/%): build/bin/%: compiler/%
 	@mkdir -p $(@D)
 	ln -sfn ../../$< $@
 
+# Makefiles find theirs in the tree as they do where it is installed.
+compiler: build/share/build/Makefile
+build/share/build/Makefile: compiler/program.mk
+	@mkdir -p $(@D)
+	ln -sfn ../../../$< $@
+
 # The sysroot says for itself what is in it; a file that an older version had must not stay.
 install-compiler: compiler
 	rm -rf '$(COMPILER_HOME)'
