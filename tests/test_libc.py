@@ -10,8 +10,9 @@ import pytest
 
 from conftest import TOP
 
-sys.path.insert(0, str(TOP / "compiler/libc"))
+sys.path[:0] = [str(TOP / "compiler/libc"), str(TOP / "tests/compiler/libc")]
 import abi  # noqa: E402
+import exact  # noqa: E402
 
 ISAS = ("x86-64", "aarch64", "riscv64")
 QEMU = {"aarch64": ["qemu-aarch64-static"], "riscv64": ["qemu-riscv64-static"], "x86-64": []}
@@ -99,3 +100,15 @@ def test_same_on_every_isa(built, tmp_path, name):
 @pytest.mark.parametrize("isa", ISAS)
 def test_timeouts_of_interrupted_calls(built, tmp_path, isa):
     assert run(built("timeouts"), isa, tmp_path) == (0, "ok\n")
+
+
+@pytest.mark.parametrize("isa,count", (("x86-64", 5000), ("aarch64", 1500), ("riscv64", 1500)))
+def test_numbers_are_rounded_as_fractions_are(built, isa, count):
+    cases = list(exact.cases(isa, count))
+    r = subprocess.run([*QEMU[isa], f"{built('numbers')}_{isa}"], input="".join(f"{c}\n" for c, _ in cases),
+                       capture_output=True, text=True, timeout=300)
+    assert r.returncode == 0
+    found = r.stdout.splitlines()
+    assert len(found) == count
+    wrong = [f"{c[:200]}: {f[:200]}, not {want[:200]}" for (c, want), f in zip(cases, found) if f != want]
+    assert not wrong, f"{len(wrong)}, the first: {wrong[0]}"
