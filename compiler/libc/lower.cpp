@@ -2,16 +2,19 @@
 // Turns canonical bitcode files into one native object per ISA: the passes that all ISAs share are run once,
 // and one process does many files, because starting LLVM takes longer than compiling a small one.
 //
-// usage: popcorn-lower PLUGIN PASSES OPTIONS DIR < LIST
+// usage: popcorn-lower PLUGIN PASSES NEVER DIR < LIST
 //        popcorn-lower calls < LIST
 //
-// PASSES is the pipeline for the module as a whole; OPTIONS are the plugin's, separated by blanks. Each line of LIST is
-// INPUT UNIT: DIR/<isa>/UNIT.o is written for each ISA. The second form prints who calls whom:
+// PASSES is the pipeline for the module as a whole; NEVER is the plugin's -popcorn-never. Each line of LIST is
+// INPUT UNIT KIND: DIR/<isa>/UNIT.o is written for each ISA, with points of that KIND. The second form prints who calls
+// whom:
 //
 //   F UNIT NAME local|global loop|- CALLEE...    a function; CALLEE is * for an indirect call
 //   A UNIT NAME TARGET                            an alias
 //   C NAME                                        what code generation may call by itself
 
+#include "llvm/ADT/DenseMap.h"
+#include "llvm/ADT/StringSet.h"
 #include "llvm/Analysis/CFG.h"
 #include "llvm/IR/InstIterator.h"
 #include "llvm/IR/IntrinsicInst.h"
@@ -23,6 +26,7 @@
 #include "llvm/Passes/PassPlugin.h"
 #include "llvm/Support/CommandLine.h"
 #include "llvm/Support/FileSystem.h"
+#include "llvm/Support/LineIterator.h"
 #include "llvm/Support/SourceMgr.h"
 #include "llvm/Support/TargetSelect.h"
 #include "llvm/Support/raw_ostream.h"
@@ -62,8 +66,13 @@ std::unique_ptr<Module> read(const std::string &File, LLVMContext &C) {
 
 class Lower {
 public:
-  Lower(StringRef PluginFile, StringRef Passes, StringRef Options, StringRef Dir)
-      : Plugin(load(PluginFile)), Passes(Passes), Options(Options), Dir(Dir) {
+  Lower(StringRef PluginFile, StringRef Passes, StringRef NeverFile, StringRef Dir)
+      : Plugin(load(PluginFile)), Passes(Passes), NeverOption("-popcorn-never=" + NeverFile.str()), Dir(Dir) {
+    ErrorOr<std::unique_ptr<MemoryBuffer>> Names = MemoryBuffer::getFile(NeverFile);
+    if (!Names)
+      die(NeverFile + ": " + Names.getError().message());
+    for (line_iterator Line(**Names); !Line.is_at_eof(); ++Line)
+      Never.insert(*Line);
     for (const Isa &I : Isas) {
       std::string Error;
       const Target *T = TargetRegistry::lookupTarget(I.Triple, Error);
@@ -79,10 +88,11 @@ public:
     }
   }
 
-  void file(const std::string &Input, const std::string &Unit) {
+  void file(const std::string &Input, const std::string &Unit, const std::string &Kind) {
     LLVMContext C;
     std::unique_ptr<Module> M = read(Input, C);
-    options(Unit);
+    options(Unit, Kind);
+    keepApart(*M);
     run(*M, Passes, Machines[0].get(), false);
     for (unsigned N = 0; N < std::size(Isas); N++) {
       const char *Isa = Isas[N].Name;
@@ -108,16 +118,39 @@ private:
   }
 
   // The plugin's options are LLVM's: given anew for each file, as a process of its own would get them.
-  void options(const std::string &Unit) {
+  void options(const std::string &Unit, const std::string &Kind) {
     cl::ResetAllOptionOccurrences();
-    std::vector<std::string> Args{"popcorn-lower", "-popcorn-unit=" + Unit};
-    std::istringstream S(Options);
-    for (std::string A; S >> A;)
-      Args.push_back(A);
+    std::vector<std::string> Args{"popcorn-lower", "-popcorn-unit=" + Unit, "-popcorn-points=" + Kind};
+    Args.push_back(NeverOption);
     std::vector<const char *> Argv;
     for (std::string &A : Args)
       Argv.push_back(A.c_str());
     cl::ParseCommandLineOptions(Argv.size(), Argv.data());
+  }
+
+  // Each call under which a thread may move costs code for all that is live there, which is more in a function that
+  // others have been inlined into: those with several such calls stay by themselves.
+  void keepApart(Module &M) {
+    DenseMap<Function *, unsigned> Sites;
+    auto mayMove = [&](const CallBase &CB) {
+      if (isa<IntrinsicInst>(CB) || CB.isInlineAsm())
+        return false;
+      auto *F = dyn_cast<Function>(CB.getCalledOperand()->stripPointerCasts());
+      return !F || (F->isDeclaration() ? !Never.contains(F->getName()) : Sites.lookup(F) != 0);
+    };
+    for (bool Changed = true; Changed;) {
+      Changed = false;
+      for (Function &F : M) {
+        unsigned N = count_if(instructions(F), [&](Instruction &I) {
+          auto *CB = dyn_cast<CallBase>(&I);
+          return CB && mayMove(*CB);
+        });
+        Changed |= std::exchange(Sites[&F], N) != N;
+      }
+    }
+    for (auto [F, N] : Sites)
+      if (N > 1 && !F->hasFnAttribute(Attribute::AlwaysInline) && !Never.contains(F->getName()))
+        F->addFnAttr(Attribute::NoInline);
   }
 
   // Vectors are each ISA's own; what the ISAs share is weighed up for x86-64.
@@ -154,7 +187,8 @@ private:
   }
 
   PassPlugin Plugin;
-  std::string Passes, Options, Dir;
+  StringSet<> Never;
+  std::string Passes, NeverOption, Dir;
   std::vector<std::unique_ptr<TargetMachine>> Machines;
 };
 
@@ -207,15 +241,15 @@ int main(int Argc, char **Argv) {
 #include "llvm/IR/RuntimeLibcalls.def"
 #undef HANDLE_LIBCALL
   } else {
-    die("usage: popcorn-lower PLUGIN PASSES OPTIONS DIR < LIST, or popcorn-lower calls < LIST");
+    die("usage: popcorn-lower PLUGIN PASSES NEVER DIR < LIST, or popcorn-lower calls < LIST");
   }
   for (std::string Line; std::getline(std::cin, Line);) {
     std::istringstream S(Line);
-    std::string Input, Unit;
-    if (!(S >> Input >> Unit))
+    std::string Input, Unit, Kind;
+    if (!(S >> Input >> Unit) || (L && !(S >> Kind)))
       die("bad line: " + Line);
     if (L)
-      L->file(Input, Unit);
+      L->file(Input, Unit, Kind);
     else
       printCalls(Input, Unit);
   }
