@@ -174,7 +174,7 @@ def csmith(directory, seeds):
     for seed in seeds:
         c = directory / f"csmith{seed}.c"
         with open(c, "wb") as f:
-            subprocess.run(["csmith", "--seed", str(seed), *CSMITH_OPTIONS], stdout=f, check=True, timeout=60)
+            subprocess.run(["csmith", "--seed", str(seed), *CSMITH_OPTIONS], stdout=f, check=True, timeout=60, cwd=directory)
         host("gcc", [c], directory / "try", "-O1", "-fwrapv", *WARN, f"-I{CSMITH_INCLUDE}")
         try:
             if subprocess.run([directory / "try"], capture_output=True, timeout=2).returncode == 0:
