@@ -2,9 +2,17 @@
 // Lets every frame of a moving function be left and entered again at its sites.
 //
 // Behind a site the thread's "unwinding" is tested. If it is set, the frame stores what is live there in a record and
-// returns, and so do its callers. To enter again, a record's resume function, a copy of the function that starts
-// with a switch over its sites, loads the values, calls the resume function of the next record in the place of
-// the call, and goes on behind it. The copy can be captured like the original; records name the copy.
+// returns, and so do its callers. To enter again, a record's resume function leads to a switch over the sites, which
+// loads the values, calls the resume function of the next record in the place of the call, and goes on behind it.
+// There are two ways to it, and one rule that chooses (inPlace()):
+//   in place   the function itself begins with a test of the thread's "rewind", the record to go on with if it isn't
+//              null. The resume function sets it and calls the function. Costs the test, and loops with sites are
+//              entered in their middle; next to no code.
+//   clone      the resume function is a copy of the function that begins with the switch. Costs its code; the
+//              function stays as it was. The copy can be captured like the original; records name the copy.
+//
+// Sites share the code that saves and loads as far as they keep the same values; in place they do so even if they
+// don't, in one record of the values of all of them.
 //
 // Invariants:
 //   - A record holds nothing private to an ISA: no native stack address (those locals are on the shadow stack, or dead
@@ -14,20 +22,37 @@
 //     once, before the module is compiled for each.
 //   - A call whose result is returned as it comes, by a function without a frame on the shadow stack, needs no record:
 //     the caller's record is followed by the callee's.
+//   - "rewind" is null but between a resume function and the test of the function that it calls.
 
 #include "popcorn.h"
 
+#include "llvm/ADT/SetVector.h"
+#include "llvm/Analysis/LoopInfo.h"
+#include "llvm/IR/AttributeMask.h"
+#include "llvm/IR/Dominators.h"
 #include "llvm/Support/CommandLine.h"
 #include "llvm/Transforms/Utils/BasicBlockUtils.h"
 #include "llvm/Transforms/Utils/Cloning.h"
-#include "llvm/Transforms/Utils/Local.h"
 
 namespace popcorn {
 
 static cl::opt<bool> KeepFrames("popcorn-keep-frames", cl::init(false),
 	cl::desc("A record for every frame, tail calls too, so that a debugger sees them after a move"));
 
+static cl::opt<unsigned> CloneMax("popcorn-clone-max", cl::init(80),
+	cl::desc("Instructions that a function has at most to be resumed in a copy of it (default 80); ten times as many "
+		 "if it can move in loops"));
+static constexpr unsigned LoopFactor = 10;
+
 namespace {
+
+// Sites with one save block and one layout of their records: what is live at any of them, each at its own place.
+struct Group {
+	SmallVector<unsigned> Sites;		// their numbers
+	SetVector<Value *> Live;
+	SmallVector<uint64_t> Offset;
+	uint64_t Bytes = 0;
+};
 
 class FunctionCapture {
 public:
@@ -39,20 +64,30 @@ private:
 	const char *whyPinned(ArrayRef<CallInst *> Calls);
 	void pin(ArrayRef<CallInst *> Calls);
 	bool returnsResult(CallInst &Call);
-	Function *createResume(SmallVectorImpl<Site> &ResumeSites);
-	void addTests(Function &In, ArrayRef<Site> Sites, SmallVectorImpl<BasicBlock *> &Tests);
+	bool inPlace(ArrayRef<CallInst *> Calls, bool HasSetjmp) const;
+	void group(bool Together);
+	Function *newFunction(GlobalValue::LinkageTypes Linkage);
+	void createClone(SmallVectorImpl<Site> &CloneSites, std::vector<Group> &CloneGroups);
+	void createEntry();
+	void addTests(Function &In, ArrayRef<Site> Sites, ArrayRef<Group> Groups,
+		      SmallVectorImpl<BasicBlock *> &Tests);
 	void findLanding(CallInst &Marker, const Site &S);
 	BranchInst *landAgain(BasicBlock *At, ArrayRef<std::pair<Instruction *, Value *>> Loads);
 	void test(BasicBlock *Test, BasicBlock *Leave, BasicBlock *Go);
 	BranchInst *startsWithPoint(BasicBlock &Go);
-	void testBoth(BasicBlock *Test, BasicBlock *Leave, BasicBlock *Go, BranchInst &Point);
-	void save(BasicBlock *Save, const Site &S, unsigned Number);
-	void dispatch(ArrayRef<Site> Sites, ArrayRef<BasicBlock *> Tests, ArrayRef<DebugRecords> Described);
+	BasicBlock *testBoth(BasicBlock *Test, BasicBlock *Leave, BasicBlock *Go, BranchInst &Point);
+	void save(BasicBlock *Save, ArrayRef<Site> Sites, const Group &G, ArrayRef<BasicBlock *> From);
+	void dispatch(BasicBlock *Start, Value *Record, ArrayRef<Site> Sites, ArrayRef<Group> Groups,
+		      ArrayRef<BasicBlock *> Tests, ArrayRef<DebugRecords> Described);
+	void enterInPlace(ArrayRef<BasicBlock *> Tests);
+	void enterClone(ArrayRef<Site> CloneSites, ArrayRef<Group> CloneGroups, ArrayRef<BasicBlock *> Tests,
+			ArrayRef<DebugRecords> Described);
 
 	Function &F;
 	const MayMove &May;
 	Runtime &RT;
 	SmallVector<Site> Sites;
+	std::vector<Group> Groups;
 	Function *Resume = nullptr;
 	struct {			// of a resume function with a setjmp(): where its landing is, and whither it leads
 		Value *Frame = nullptr;		// at an offset from this value, which all sites keep
@@ -150,15 +185,70 @@ bool FunctionCapture::returnsResult(CallInst &Call)
 	return Ret && (Ret->getReturnValue() ? Ret->getReturnValue() == Result : Call.getType()->isVoidTy());
 }
 
-static void removeUnreachable(Function &F)
+// The rule: a copy of functions that a test would slow down, because they are small or because their loops would have
+// two heads, as long as these are not very large. In place where size is what counts. A debugger wants copies: where
+// two ways join, it no longer knows where a variable is. So does setjmp(), which enters in yet another way.
+bool FunctionCapture::inPlace(ArrayRef<CallInst *> Calls, bool HasSetjmp) const
 {
-	EliminateUnreachableBlocks(F);
+	unsigned Size = F.getInstructionCount();
+
+	if (KeepFrames || HasSetjmp)
+		return false;
+	if (F.hasOptSize() || Size > CloneMax * LoopFactor)
+		return true;
+	if (Size <= CloneMax)
+		return false;
+	DominatorTree DT(F);
+	LoopInfo LI(DT);
+	return none_of(Calls, [&](CallInst *Call) { return LI.getLoopFor(Call->getParent()); });
 }
 
-Function *FunctionCapture::createResume(SmallVectorImpl<Site> &ResumeSites)
+// Without Together only sites that keep the same are one group. Otherwise every site joins the group that it fits
+// best, as long as records don't get much larger for it.
+void FunctionCapture::group(bool Together)
+{
+	for (auto [Number, S] : enumerate(Sites)) {
+		Group *Best = nullptr;
+		size_t BestGrowth = Together ? S.Live.size() + 32 : 0;
+
+		for (Group &G : Groups) {
+			size_t Common = count_if(S.Live, [&](Value *V) { return G.Live.contains(V); });
+			size_t Lacks = S.Live.size() - Common, Has = G.Live.size() - Common;
+
+			if (Together ? Lacks >= BestGrowth || Has > S.Live.size() + 32 || G.Bytes > RecordMax / 4
+				     : Lacks || Has)
+				continue;
+			Best = &G;
+			BestGrowth = Lacks;
+		}
+		if (!Best) {
+			Groups.emplace_back();
+			Best = &Groups.back();
+		}
+		Best->Sites.push_back(Number);
+		Best->Live.insert(S.Live.begin(), S.Live.end());
+		Site Layout{nullptr, {}, {}, 0};
+		Layout.Live.assign(Best->Live.begin(), Best->Live.end());
+		layOut(Layout, RecordValues, RT.DL);
+		Best->Offset.assign(Layout.Offset.begin(), Layout.Offset.end());
+		Best->Bytes = Layout.Bytes;
+	}
+}
+
+Function *FunctionCapture::newFunction(GlobalValue::LinkageTypes Linkage)
 {
 	FunctionType *Type = FunctionType::get(F.getReturnType(), {RT.Ptr}, false);
-	Function *R = Function::Create(Type, F.getLinkage(), F.getAddressSpace(), F.getName() + ".resume", &RT.M);
+	Function *R = Function::Create(Type, Linkage, F.getAddressSpace(), F.getName() + ".resume", &RT.M);
+
+	R->setVisibility(F.getVisibility());
+	R->setDSOLocal(F.isDSOLocal());
+	R->getArg(0)->setName("record");
+	return R;
+}
+
+void FunctionCapture::createClone(SmallVectorImpl<Site> &CloneSites, std::vector<Group> &CloneGroups)
+{
+	Function *R = newFunction(F.getLinkage());
 	ValueToValueMapTy Map;
 	SmallVector<ReturnInst *> Returns;
 
@@ -184,31 +274,84 @@ Function *FunctionCapture::createResume(SmallVectorImpl<Site> &ResumeSites)
 	R->addFnAttr(Attribute::NoInline);
 	// It runs until the function next returns: fast enough without loops being multiplied once more.
 	R->addFnAttr(Attribute::OptimizeForSize);
-	R->setVisibility(F.getVisibility());
-	R->setDSOLocal(F.isDSOLocal());
 	R->setCallingConv(CallingConv::C);
-	R->getArg(0)->setName("record");
 	// A program's own section is for the function it names.
 	R->setSection("");
+	Resume = R;
 
 	for (Site &S : Sites) {
-		Site &C = ResumeSites.emplace_back(Site{cast<CallInst>(Map[S.Call]), {}, S.Offset, S.Bytes});
+		Site &C = CloneSites.emplace_back(Site{cast<CallInst>(Map[S.Call]), {}, {}, 0});
 		for (Value *V : S.Live)
 			C.Live.push_back(Map[V]);
 	}
-	return R;
+	for (Group &G : Groups) {
+		CloneGroups.push_back({G.Sites, {}, G.Offset, G.Bytes});
+		Group &C = CloneGroups.back();
+		for (Value *V : G.Live)
+			C.Live.insert(Map[V]);
+	}
 }
 
-void FunctionCapture::save(BasicBlock *Save, const Site &S, unsigned Number)
+// What the function's arguments are doesn't matter then: what is live stands in the record.
+void FunctionCapture::createEntry()
+{
+	AttributeMask Promises;
+	SmallVector<Value *> Args;
+
+	for (Attribute::AttrKind K : {Attribute::NoUndef, Attribute::NonNull, Attribute::Dereferenceable,
+				      Attribute::DereferenceableOrNull, Attribute::Range, Attribute::NoFPClass})
+		Promises.addAttribute(K);
+	for (Argument &A : F.args()) {
+		F.removeParamAttrs(A.getArgNo(), Promises);
+		Args.push_back(Constant::getNullValue(A.getType()));
+	}
+	F.removeFnAttr(Attribute::AlwaysInline);
+
+	Resume = newFunction(F.getLinkage());
+	Resume->addFnAttrs(AttrBuilder(RT.C, F.getAttributes().getFnAttrs()));
+	Resume->addFnAttr(Attribute::NoInline);
+	IRBuilder<> B(BasicBlock::Create(RT.C, "", Resume));
+	RT.store(B, Resume->getArg(0), Rewind);
+	CallInst *Call = B.CreateCall(&F, Args);
+	Call->setCallingConv(F.getCallingConv());
+	Call->setAttributes(F.getAttributes().removeFnAttributes(RT.C));
+	Call->addFnAttr(Attribute::NoInline);
+	Call->setTailCall();
+	if (F.getReturnType()->isVoidTy())
+		B.CreateRetVoid();
+	else
+		B.CreateRet(Call);
+}
+
+// From: the blocks that lead here, one for each site of the group.
+void FunctionCapture::save(BasicBlock *Save, ArrayRef<Site> Sites, const Group &G, ArrayRef<BasicBlock *> From)
 {
 	IRBuilder<> B(Save);
+	auto choose = [&](Type *T, function_ref<Value *(unsigned)> At) -> Value * {
+		SmallVector<Value *> Values;
 
-	B.SetCurrentDebugLocation(S.Call->getDebugLoc());
-	CallInst *Record = RT.save(B, S.Bytes);
+		for (unsigned N : G.Sites)
+			Values.push_back(At(N));
+		if (all_equal(Values))
+			return Values[0];
+		PHINode *Phi = B.CreatePHI(T, Values.size());
+		for (auto [V, Block] : zip(Values, From))
+			Phi->addIncoming(V, Block);
+		return Phi;
+	};
+	SmallVector<Value *> Values;
+
+	B.SetCurrentDebugLocation(Sites[G.Sites[0]].Call->getDebugLoc());
+	Value *Number = choose(RT.I32, [&](unsigned N) { return B.getInt32(N); });
+	for (Value *V : G.Live)
+		Values.push_back(choose(V->getType(), [&](unsigned N) {
+			return is_contained(Sites[N].Live, V) ? V : PoisonValue::get(V->getType());
+		}));
+	CallInst *Record = RT.save(B, G.Bytes);
 	auto slot = [&](uint64_t Offset) { return B.CreateConstInBoundsGEP1_64(RT.I8, Record, Offset); };
 	B.CreateStore(Resume, Record);
-	B.CreateStore(B.getInt32(Number), slot(RecordSite));
-	for (auto [V, Offset] : zip(S.Live, S.Offset))
+	B.CreateStore(Number, slot(RecordSite));
+	for (auto [V, Offset] : zip(Values, G.Offset))
 		B.CreateAlignedStore(V, slot(Offset), slotAlign(V->getType(), RT.DL));
 	if (F.getReturnType()->isVoidTy())
 		B.CreateRetVoid();
@@ -239,8 +382,8 @@ BranchInst *FunctionCapture::startsWithPoint(BasicBlock &Go)
 	return Branch;
 }
 
-// Both fields at once, they are neighbours: a point behind a site costs nothing.
-void FunctionCapture::testBoth(BasicBlock *Test, BasicBlock *Leave, BasicBlock *Go, BranchInst &Point)
+// Both fields at once, they are neighbours: a point behind a site costs nothing. Returns the block that leads to Leave.
+BasicBlock *FunctionCapture::testBoth(BasicBlock *Test, BasicBlock *Leave, BasicBlock *Go, BranchInst &Point)
 {
 	auto *Compare = cast<ICmpInst>(Point.getCondition());
 	BasicBlock *Which = BasicBlock::Create(RT.C, "which", Test->getParent(), Leave);
@@ -259,38 +402,48 @@ void FunctionCapture::testBoth(BasicBlock *Test, BasicBlock *Leave, BasicBlock *
 	Instruction *Load = cast<Instruction>(Compare->getOperand(0));
 	Compare->eraseFromParent();
 	Load->eraseFromParent();
+	return Which;
 }
 
 // Tests gets, for each site, the block behind the call that tests whether the frame is to be left.
-void FunctionCapture::addTests(Function &In, ArrayRef<Site> Sites, SmallVectorImpl<BasicBlock *> &Tests)
+void FunctionCapture::addTests(Function &In, ArrayRef<Site> Sites, ArrayRef<Group> Groups,
+			       SmallVectorImpl<BasicBlock *> &Tests)
 {
-	for (auto [Number, S] : enumerate(Sites)) {
-		CallInst *Call = S.Call;
-		CallInst *Marker = jumpMarker(*Call);
-		BasicBlock *Save = BasicBlock::Create(RT.C, "save", &In), *Leave = Save, *Go;
+	Tests.resize(Sites.size());
+	for (const Group &G : Groups) {
+		BasicBlock *Save = BasicBlock::Create(RT.C, "save", &In);
+		SmallVector<BasicBlock *> From;
 
-		Call->setTailCall(false);
-		BasicBlock *Test = Call->getParent()->splitBasicBlock(std::next(Call->getIterator()), "test");
-		if (Marker) {
-			Leave = BasicBlock::Create(RT.C, "leave", &In, Save);
-			IRBuilder<> B(Leave);
-			B.SetCurrentDebugLocation(Call->getDebugLoc());
-			expandJumpMarker(*Marker, B, Save, RT);
-			Go = Test->getTerminator()->getSuccessor(1);
-			if (&In == Resume)
-				findLanding(*Marker, S);
-			Test->getTerminator()->eraseFromParent();
-			Marker->eraseFromParent();
-		} else {
-			Go = Test->splitBasicBlock(Test->begin(), "go");
-			Test->getTerminator()->eraseFromParent();
+		for (unsigned Number : G.Sites) {
+			CallInst *Call = Sites[Number].Call;
+			CallInst *Marker = jumpMarker(*Call);
+			BasicBlock *Leave = Save, *Go;
+
+			Call->setTailCall(false);
+			BasicBlock *Test = Call->getParent()->splitBasicBlock(std::next(Call->getIterator()), "test");
+			if (Marker) {
+				Leave = BasicBlock::Create(RT.C, "leave", &In, Save);
+				IRBuilder<> B(Leave);
+				B.SetCurrentDebugLocation(Call->getDebugLoc());
+				expandJumpMarker(*Marker, B, Save, RT);
+				Go = Test->getTerminator()->getSuccessor(1);
+				if (&In == Resume)
+					findLanding(*Marker, Sites[Number]);
+				Test->getTerminator()->eraseFromParent();
+				Marker->eraseFromParent();
+			} else {
+				Go = Test->splitBasicBlock(Test->begin(), "go");
+				Test->getTerminator()->eraseFromParent();
+			}
+			BasicBlock *Leaves = Test;
+			if (BranchInst *Point = startsWithPoint(*Go))
+				Leaves = testBoth(Test, Leave, Go, *Point);
+			else
+				test(Test, Leave, Go);
+			From.push_back(Marker ? Leave : Leaves);
+			Tests[Number] = Test;
 		}
-		if (BranchInst *Point = startsWithPoint(*Go))
-			testBoth(Test, Leave, Go, *Point);
-		else
-			test(Test, Leave, Go);
-		save(Save, S, Number);
-		Tests.push_back(Test);
+		save(Save, Sites, G, From);
 	}
 }
 
@@ -319,73 +472,147 @@ BranchInst *FunctionCapture::landAgain(BasicBlock *At, ArrayRef<std::pair<Instru
 	return B.CreateCondBr(Back, Landing.Catch, On, RT.unlikely());
 }
 
-// Gives the resume function its start: a block for each site, which loads the site's values, calls on, and joins the
-// body behind the call. A value has then several definitions; what was before the sites may have become unreachable.
-void FunctionCapture::dispatch(ArrayRef<Site> Sites, ArrayRef<BasicBlock *> Tests, ArrayRef<DebugRecords> Described)
+// How the next record's resume function is called, for sites that can share that: what it returns.
+static Type *resultType(const CallInst &Call, Runtime &RT)
 {
-	BasicBlock *Body = &Resume->getEntryBlock();
-	BasicBlock *Start = BasicBlock::Create(RT.C, "resume", Resume, Body);
-	Value *Record = Resume->getArg(0);
-	IRBuilder<> B(Start);
-	Definitions Defs(*Resume);
-	SmallVector<std::pair<BasicBlock *, SmallVector<std::pair<Instruction *, Value *>>>> Loaded;
+	Type *T = Call.getType();
 
+	if (T->isVoidTy() || T->isPointerTy() || (T->isIntegerTy() && T->getIntegerBitWidth() <= 64))
+		return RT.I64;
+	return T;
+}
+
+// The way back in, from the end of Start: loads what the record holds, calls on, and joins the body behind the site's
+// call. A value has then several definitions; what was before the sites may have become unreachable.
+void FunctionCapture::dispatch(BasicBlock *Start, Value *Record, ArrayRef<Site> Sites, ArrayRef<Group> Groups,
+			       ArrayRef<BasicBlock *> Tests, ArrayRef<DebugRecords> Described)
+{
+	Function &In = *Start->getParent();
+	struct Definition { Instruction *V; Value *Also; BasicBlock *In; };
+	SmallVector<Definition> Defined;
+	BasicBlock *Nowhere = BasicBlock::Create(RT.C, "nowhere", &In);
+	IRBuilder<> B(Start);
+
+	new UnreachableInst(RT.C, Nowhere);
 	B.SetCurrentDebugLocation(Sites[0].Call->getDebugLoc());
 	Value *Number = B.CreateLoad(RT.I32, B.CreateConstInBoundsGEP1_64(RT.I8, Record, RecordSite), "site");
-	SwitchInst *Switch = B.CreateSwitch(Number, Body, Sites.size());
-	for (auto [N, S] : enumerate(Sites)) {
-		BasicBlock *At = BasicBlock::Create(RT.C, "site", Resume, Body);
-		CallInst *Call = S.Call;
+	// A way from From for each of several lists of sites; a list alone needs no choice.
+	auto choose = [&](BasicBlock *From, unsigned Count, function_ref<ArrayRef<unsigned>(unsigned)> List,
+			  const Twine &Name) {
+		SmallVector<BasicBlock *> Ways{From};
+
+		if (Count == 1)
+			return Ways;
+		SwitchInst *Switch = IRBuilder<>(From).CreateSwitch(Number, Nowhere, Sites.size());
+		Ways.clear();
+		for (unsigned N = 0; N < Count; N++) {
+			Ways.push_back(BasicBlock::Create(RT.C, Name, &In, Nowhere));
+			for (unsigned Site : List(N))
+				Switch->addCase(B.getInt32(Site), Ways[N]);
+		}
+		return Ways;
+	};
+
+	auto ToGroups = choose(Start, Groups.size(), [&](unsigned N) { return ArrayRef(Groups[N].Sites); }, "group");
+	for (auto [G, At] : zip(Groups, ToGroups)) {
 		SmallVector<std::pair<Instruction *, Value *>> Loads;
+		BasicBlock *Loaded = At;
 
-		Switch->addCase(B.getInt32(N), At);
-		IRBuilder<> L(At);
-		L.SetCurrentDebugLocation(Call->getDebugLoc());
-		for (auto [V, Offset] : zip(S.Live, S.Offset)) {
-			Value *Slot = L.CreateConstInBoundsGEP1_64(RT.I8, Record, Offset);
-			Value *Now = L.CreateAlignedLoad(V->getType(), Slot, slotAlign(V->getType(), RT.DL),
-							 V->getName());
+		B.SetInsertPoint(At);
+		for (auto [V, Offset] : zip(G.Live, G.Offset)) {
+			Value *Slot = B.CreateConstInBoundsGEP1_64(RT.I8, Record, Offset);
+			Value *Now = B.CreateAlignedLoad(V->getType(), Slot, slotAlign(V->getType(), RT.DL), V->getName());
+
 			Loads.push_back({cast<Instruction>(V), Now});
+			Defined.push_back({cast<Instruction>(V), Now, At});
 		}
-		if (Landing.Catch) {
-			BranchInst *End = landAgain(At, Loads);
-			for (auto [V, Loaded] : Loads)
-				Defs.add(V, Loaded, End);
-			Loads.clear();
-			L.SetInsertPoint(End->getSuccessor(1));
-		}
-		CallInst *Next = RT.next(L);
-		describeAgain(*Next, Described[N], Loads);
-		describeAgain(*Tests[N]->getFirstInsertionPt(), Described[N], {});
-		Value *Function = L.CreateLoad(RT.Ptr, Next);
-		CallInst *On = L.CreateCall(FunctionType::get(Call->getType(), {RT.Ptr}, false), Function, {Next});
-		AttributeList Attrs = Call->getAttributes();
-		On->setAttributes(AttributeList::get(RT.C, {}, Attrs.getRetAttrs(), {}));
-		if (!Call->getType()->isVoidTy() && !Call->use_empty())
-			Loads.push_back({Call, On});
-		L.CreateBr(Tests[N]);
-		Loaded.push_back({At, std::move(Loads)});
-	}
-	for (auto &[At, Loads] : Loaded)
-		for (auto [V, Now] : Loads)
-			Defs.add(V, Now, At->getTerminator());
-	Defs.resolve();
+		if (Landing.Catch)
+			Loaded = landAgain(At, Loads)->getSuccessor(1);
+		// In a debugger each has a line of its own.
+		MapVector<std::pair<Type *, unsigned>, SmallVector<unsigned>> Kinds;
+		for (unsigned N : G.Sites)
+			Kinds[{resultType(*Sites[N].Call, RT), KeepFrames ? N : 0}].push_back(N);
+		auto Kind = [&](unsigned N) { return ArrayRef((Kinds.begin() + N)->second); };
+		auto ToKinds = choose(Loaded, Kinds.size(), Kind, "call");
+		for (auto [Of, At] : zip(Kinds, ToKinds)) {
+			const SmallVector<unsigned> &Members = Of.second;
+			B.SetInsertPoint(At);
+			B.SetCurrentDebugLocation(Sites[Members[0]].Call->getDebugLoc());
+			CallInst *Next = RT.next(B);
+			if (Members.size() == 1 && !Described.empty()) {
+				describeAgain(*Next, Described[Members[0]], Loads);
+				describeAgain(*Tests[Members[0]]->getFirstInsertionPt(), Described[Members[0]], {});
+			}
+			Value *Function = B.CreateLoad(RT.Ptr, Next);
+			CallInst *On = B.CreateCall(FunctionType::get(Of.first.first, {RT.Ptr}, false), Function, {Next});
+			On->addFnAttr(Attribute::get(RT.C, ResumesAttr));
+			auto One = [&](unsigned N) { return ArrayRef(Members[N]); };
+			auto ToSites = choose(At, Members.size(), One, "site");
+			for (auto [N, At] : zip(Members, ToSites)) {
+				CallInst *Call = Sites[N].Call;
+				Type *T = Call->getType();
 
-	BasicBlock *Nowhere = BasicBlock::Create(RT.C, "nowhere", Resume);
-	new UnreachableInst(RT.C, Nowhere);
-	Switch->setDefaultDest(Nowhere);
-	// Locals that stayed in the native stack: new ones, dead at every site.
-	for (Instruction &I : make_early_inc_range(instructions(*Resume)))
-		if (auto *A = dyn_cast<AllocaInst>(&I); A && isa<ConstantInt>(A->getArraySize()))
-			A->moveBefore(*Start, Start->begin());
-	removeUnreachable(*Resume);
+				B.SetInsertPoint(At);
+				if (!Call->use_empty()) {
+					Value *Result = On;
+
+					if (T->isPointerTy())
+						Result = B.CreateIntToPtr(On, T);
+					else if (T->isIntegerTy() && T->getIntegerBitWidth() < 64)
+						Result = B.CreateTrunc(On, T);
+					Defined.push_back({Call, Result, At});
+				}
+				B.CreateBr(Tests[N]);
+			}
+		}
+	}
+	Definitions Defs(In);
+	for (const Definition &D : Defined)
+		Defs.add(D.V, D.Also, D.In->getTerminator());
+	Defs.resolve();
+}
+
+void FunctionCapture::enterInPlace(ArrayRef<BasicBlock *> Tests)
+{
+	BasicBlock &Entry = F.getEntryBlock();
+	Instruction *First = gatherLocals(Entry);
+	BasicBlock *Body = Entry.splitBasicBlock(First, "body");
+	BasicBlock *Start = BasicBlock::Create(RT.C, "resume", &F);
+	IRBuilder<> B(Entry.getTerminator()), S(Start);
+
+	B.SetCurrentDebugLocation(Sites[0].Call->getDebugLoc());
+	S.SetCurrentDebugLocation(Sites[0].Call->getDebugLoc());
+	Value *Record = RT.load(B, Rewind, "rewind");
+	B.CreateCondBr(B.CreateIsNotNull(Record), Start, Body, RT.unlikely());
+	Entry.getTerminator()->eraseFromParent();
+	RT.store(S, ConstantPointerNull::get(RT.Ptr), Rewind);
+	dispatch(Start, Record, Sites, Groups, Tests, {});
+}
+
+void FunctionCapture::enterClone(ArrayRef<Site> CloneSites, ArrayRef<Group> CloneGroups, ArrayRef<BasicBlock *> Tests,
+				 ArrayRef<DebugRecords> Described)
+{
+	BasicBlock *Body = &Resume->getEntryBlock();
+	BasicBlock *Entry = BasicBlock::Create(RT.C, "resume", Resume, Body);
+	BasicBlock *Start = BasicBlock::Create(RT.C, "start", Resume, Body);
+	IRBuilder<> B(Entry);
+
+	// The old way in stays until all values have their new definitions.
+	BranchInst *Either = B.CreateCondBr(B.getFalse(), Body, Start);
+	dispatch(Start, Resume->getArg(0), CloneSites, CloneGroups, Tests, Described);
+	B.SetInsertPoint(Either);
+	B.CreateBr(Start);
+	Either->eraseFromParent();
+	for (BasicBlock &BB : *Resume)
+		gatherLocals(BB);
+	EliminateUnreachableBlocks(*Resume);
 }
 
 void FunctionCapture::run()
 {
 	SmallVector<CallInst *> Calls;
 
-	lowerSetjmp(F, May, RT);
+	bool HasSetjmp = lowerSetjmp(F, May, RT);
 	Calls = findSites();
 	if (Calls.empty())
 		return;
@@ -395,6 +622,9 @@ void FunctionCapture::run()
 		pin(Calls);
 		return;
 	}
+	bool InPlace = inPlace(Calls, HasSetjmp);
+	if (InPlace)
+		copyArguments(F);
 	bool HasFrame = moveLocals(F, Calls, RT);
 	for (CallInst *Call : Calls)
 		if (HasFrame ? !Call->isMustTailCall() : !returnsResult(*Call))
@@ -402,18 +632,25 @@ void FunctionCapture::run()
 	if (Sites.empty())
 		return;
 	findLive(F, Sites);
-	for (Site &S : Sites) {
+	for (Site &S : Sites)
 		erase_if(S.Live, [](Value *V) { return isa<AllocaInst>(V); });
-		layOut(S, RecordValues, RT.DL);
-	}
+	group(InPlace);
 
-	SmallVector<Site> ResumeSites;
-	SmallVector<BasicBlock *> Tests, ResumeTests;
-	Resume = createResume(ResumeSites);
-	SmallVector<DebugRecords> Described = describeSites(*Resume, ResumeSites);
-	addTests(F, Sites, Tests);
-	addTests(*Resume, ResumeSites, ResumeTests);
-	dispatch(ResumeSites, ResumeTests, Described);
+	SmallVector<BasicBlock *> Tests;
+	if (InPlace) {
+		createEntry();
+		addTests(F, Sites, Groups, Tests);
+		enterInPlace(Tests);
+		return;
+	}
+	SmallVector<Site> CloneSites;
+	std::vector<Group> CloneGroups;
+	SmallVector<BasicBlock *> CloneTests;
+	createClone(CloneSites, CloneGroups);
+	SmallVector<DebugRecords> Described = describeSites(*Resume, CloneSites);
+	addTests(F, Sites, Groups, Tests);
+	addTests(*Resume, CloneSites, CloneGroups, CloneTests);
+	enterClone(CloneSites, CloneGroups, CloneTests, Described);
 }
 
 } // namespace

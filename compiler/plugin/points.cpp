@@ -335,25 +335,9 @@ static void unrollUncounted(Function &F)
 	}
 }
 
-// Locals of constant size stay in the entry block, which the first point splits.
-static void gatherLocals(Function &F)
-{
-	BasicBlock &Entry = F.getEntryBlock();
-	BasicBlock::iterator Front = Entry.begin();
-
-	for (Instruction &I : make_early_inc_range(Entry)) {
-		if (!isa<AllocaInst>(I) || !isa<ConstantInt>(cast<AllocaInst>(I).getArraySize()))
-			continue;
-		if (&I == &*Front)
-			++Front;
-		else
-			I.moveBefore(Entry, Front);
-	}
-}
-
 void Placement::place(Function &F)
 {
-	gatherLocals(F);
+	gatherLocals(F.getEntryBlock());	// the first point splits it
 	Points.clear();
 	CountedLoops.clear();
 	if (Kind == Functions) {

@@ -184,6 +184,16 @@ SmallVector<DebugRecords> describeSites(Function &F, ArrayRef<Site> Sites);
 void describeAgain(Instruction &Before, ArrayRef<DbgVariableRecord *> Records,
 		   ArrayRef<std::pair<Instruction *, Value *>> Now);
 
+// Moves locals of constant size from a block that was or is the entry to the front of the entry, where they belong
+// to the frame. Returns what follows them.
+Instruction *gatherLocals(BasicBlock &From);
+
+// Gives every argument a copy, behind the locals, that stands for it: what has a block can have several definitions.
+void copyArguments(Function &F);
+
+// A call's attribute: in the place of a site's call, to enter the frames behind it again.
+constexpr char ResumesAttr[] = "popcorn-resumes";
+
 // A message with the source's place, if the module has debug information. Errors end the compilation.
 void diagnose(const Instruction &I, const Twine &Message, DiagnosticSeverity Severity);
 

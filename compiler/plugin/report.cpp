@@ -31,7 +31,8 @@ PreservedAnalyses ReportPass::run(Module &M, ModuleAnalysisManager &)
 			continue;
 		for (const Instruction &I : instructions(F)) {
 			auto *CB = dyn_cast<CallBase>(&I);
-			if (!CB || isa<IntrinsicInst>(CB) || CB->isInlineAsm())
+			if (!CB || isa<IntrinsicInst>(CB) || CB->isInlineAsm() ||
+			    CB->hasFnAttr(ResumesAttr))
 				continue;
 			if (isOurs(*CB)) {
 				Points += CB->getCalledFunction()->getName() == "__popcorn_point";

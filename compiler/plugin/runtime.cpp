@@ -109,6 +109,34 @@ CallInst *Runtime::land(IRBuilderBase &B, Value *Landing)
 	return Call;
 }
 
+Instruction *gatherLocals(BasicBlock &From)
+{
+	BasicBlock &Entry = From.getParent()->getEntryBlock();
+	BasicBlock::iterator Front = Entry.begin();
+
+	for (Instruction &I : make_early_inc_range(From)) {
+		if (!isa<AllocaInst>(I) || !isa<ConstantInt>(cast<AllocaInst>(I).getArraySize()))
+			continue;
+		if (&I == &*Front)
+			++Front;
+		else
+			I.moveBefore(Entry, Front);
+	}
+	return &*Front;
+}
+
+void copyArguments(Function &F)
+{
+	IRBuilder<> B(gatherLocals(F.getEntryBlock()));
+
+	for (Argument &A : F.args()) {
+		if (A.use_empty())
+			continue;
+		Value *Copy = B.CreateFreeze(&A, A.getName());
+		A.replaceUsesWithIf(Copy, [&](Use &U) { return U.getUser() != Copy; });
+	}
+}
+
 void diagnose(const Instruction &I, const Twine &Message, DiagnosticSeverity Severity)
 {
 	I.getContext().diagnose(DiagnosticInfoUnsupported(*I.getFunction(), Message, I.getDebugLoc(), Severity));

@@ -206,12 +206,7 @@ bool SetjmpLowering::run()
 	if (Setjmps.empty())
 		return false;
 
-	// An argument has no block that defines it; a copy has.
-	IRBuilder<> Entry(&*F.getEntryBlock().getFirstNonPHIOrDbgOrAlloca());
-	for (Argument &A : F.args()) {
-		Value *Copy = Entry.CreateFreeze(&A, A.getName());
-		A.replaceUsesWithIf(Copy, [&](Use &U) { return U.getUser() != Copy; });
-	}
+	copyArguments(F);
 	findLive(F, Setjmps);
 	for (Site &S : Setjmps) {
 		erase_if(S.Live, [](Value *V) {
