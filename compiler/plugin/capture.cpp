@@ -203,7 +203,7 @@ bool FunctionCapture::inPlace(ArrayRef<CallInst *> Calls, bool HasSetjmp) const
 	return none_of(Calls, [&](CallInst *Call) { return LI.getLoopFor(Call->getParent()); });
 }
 
-// Without Together only sites that keep the same are one group. Otherwise every site joins the group that it fits
+// Without Together only sites that keep the same are one group, and none for a debugger. Otherwise every site joins the group that it fits
 // best, as long as records don't get much larger for it.
 void FunctionCapture::group(bool Together)
 {
@@ -216,7 +216,7 @@ void FunctionCapture::group(bool Together)
 			size_t Lacks = S.Live.size() - Common, Has = G.Live.size() - Common;
 
 			if (Together ? Lacks >= BestGrowth || Has > S.Live.size() + 32 || G.Bytes > RecordMax / 4
-				     : Lacks || Has)
+				     : Lacks || Has || KeepFrames)
 				continue;
 			Best = &G;
 			BestGrowth = Lacks;
@@ -528,10 +528,9 @@ void FunctionCapture::dispatch(BasicBlock *Start, Value *Record, ArrayRef<Site> 
 		}
 		if (Landing.Catch)
 			Loaded = landAgain(At, Loads)->getSuccessor(1);
-		// In a debugger each has a line of its own.
-		MapVector<std::pair<Type *, unsigned>, SmallVector<unsigned>> Kinds;
+		MapVector<Type *, SmallVector<unsigned>> Kinds;
 		for (unsigned N : G.Sites)
-			Kinds[{resultType(*Sites[N].Call, RT), KeepFrames ? N : 0}].push_back(N);
+			Kinds[resultType(*Sites[N].Call, RT)].push_back(N);
 		auto Kind = [&](unsigned N) { return ArrayRef((Kinds.begin() + N)->second); };
 		auto ToKinds = choose(Loaded, Kinds.size(), Kind, "call");
 		for (auto [Of, At] : zip(Kinds, ToKinds)) {
@@ -544,8 +543,10 @@ void FunctionCapture::dispatch(BasicBlock *Start, Value *Record, ArrayRef<Site> 
 				describeAgain(*Tests[Members[0]]->getFirstInsertionPt(), Described[Members[0]], {});
 			}
 			Value *Function = B.CreateLoad(RT.Ptr, Next);
-			CallInst *On = B.CreateCall(FunctionType::get(Of.first.first, {RT.Ptr}, false), Function, {Next});
+			CallInst *On = B.CreateCall(FunctionType::get(Of.first, {RT.Ptr}, false), Function, {Next});
 			On->addFnAttr(Attribute::get(RT.C, ResumesAttr));
+			if (KeepFrames)		// each has its own line
+				On->addFnAttr(Attribute::NoMerge);
 			auto One = [&](unsigned N) { return ArrayRef(Members[N]); };
 			auto ToSites = choose(At, Members.size(), One, "site");
 			for (auto [N, At] : zip(Members, ToSites)) {
