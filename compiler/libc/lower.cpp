@@ -122,6 +122,8 @@ private:
     cl::ResetAllOptionOccurrences();
     std::vector<std::string> Args{"popcorn-lower", "-popcorn-unit=" + Unit, "-popcorn-points=" + Kind};
     Args.push_back(NeverOption);
+    if (Kind == "manual") // no loops that stop: nothing to gain from copies
+      Args.push_back("-popcorn-clone-max=0");
     std::vector<const char *> Argv;
     for (std::string &A : Args)
       Argv.push_back(A.c_str());
