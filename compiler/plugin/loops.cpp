@@ -22,6 +22,7 @@
 #include "llvm/Analysis/LoopInfo.h"
 #include "llvm/Analysis/ScalarEvolution.h"
 #include "llvm/Analysis/ScalarEvolutionExpressions.h"
+#include "llvm/Transforms/Utils/Cloning.h"
 
 namespace popcorn {
 
@@ -106,6 +107,67 @@ static Value *nearBound(const CountedLoop &C, Value *Start, Value *Bound, unsign
 	Left = B.CreateBinaryIntrinsic(Intrinsic::umin, Left, ConstantInt::get(T, Most - 1));
 	Left = B.CreateAdd(Left, Less);
 	return C.Down ? B.CreateSub(Start, Left) : B.CreateAdd(Start, Left);
+}
+
+// Whether the rounds are few, seen from in front of the loop. What is said doesn't have to be right.
+static Value *areFew(const CountedLoop &C, Value *Start, Value *Bound, unsigned Stride, IRBuilderBase &B)
+{
+	Type *T = Start->getType();
+
+	if (C.Step) {
+		Value *Far = B.CreateAdd(Start, B.CreateMul(C.Step, ConstantInt::get(T, Stride)));
+		bool Signed = C.Compare->isSigned();
+
+		return C.Down ? B.CreateICmp(Signed ? ICmpInst::ICMP_SLT : ICmpInst::ICMP_ULT, Far, Bound)
+			      : B.CreateICmp(Signed ? ICmpInst::ICMP_SGT : ICmpInst::ICMP_UGT, Far, Bound);
+	}
+	Value *Left = C.Down ? B.CreateSub(Start, Bound) : B.CreateSub(Bound, Start);
+	if (T->getIntegerBitWidth() < 16)
+		return B.getTrue();
+	return B.CreateICmpULE(Left, ConstantInt::get(T, Stride));
+}
+
+void copyForFew(CountedLoop &C, ArrayRef<BasicBlock *> Blocks, unsigned Stride)
+{
+	Function &F = *C.Header->getParent();
+	SmallPtrSet<BasicBlock *, 8> In(Blocks.begin(), Blocks.end()), Exits;
+	ValueToValueMapTy Map;
+	SmallVector<BasicBlock *> Copies;
+
+	for (BasicBlock *BB : Blocks) {
+		BasicBlock *Copy = CloneBasicBlock(BB, Map, ".few", &F);
+
+		Copy->moveBefore(C.Header);
+		Map[BB] = Copy;
+		Copies.push_back(Copy);
+	}
+	remapInstructionsInBlocks(Copies, Map);
+	for (BasicBlock *BB : Blocks)
+		for (BasicBlock *Exit : successors(BB))
+			if (!In.contains(Exit) && Exits.insert(Exit).second)
+				for (PHINode &P : Exit->phis())
+					for (unsigned N = 0, Count = P.getNumIncomingValues(); N < Count; N++) {
+						Value *V = P.getIncomingValue(N);
+
+						if (!In.contains(P.getIncomingBlock(N)))
+							continue;
+						if (auto Copy = Map.find(V); Copy != Map.end())
+							V = Copy->second;
+						P.addIncoming(V, cast<BasicBlock>(Map[P.getIncomingBlock(N)]));
+					}
+
+	BasicBlock *Many = BasicBlock::Create(F.getContext(), "many", &F, C.Header);
+	Instruction *End = C.Preheader->getTerminator();
+	IRBuilder<> B(End), M(Many);
+	Value *Start = C.Counter->getIncomingValueForBlock(C.Preheader);
+	Value *Few = areFew(C, Start, C.Compare->getOperand(C.BoundOperand), Stride, B);
+
+	B.CreateCondBr(Few, cast<BasicBlock>(Map[C.Header]), Many);
+	M.SetCurrentDebugLocation(End->getDebugLoc());
+	M.CreateBr(C.Header);
+	End->eraseFromParent();
+	C.Header->replacePhiUsesWith(C.Preheader, Many);
+	C.Preheader = Many;
 }
 
 void stripMine(const CountedLoop &C, unsigned Stride, Runtime &RT)

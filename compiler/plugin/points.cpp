@@ -44,6 +44,9 @@ static cl::opt<unsigned> Stride("popcorn-stride", cl::init(4096),
 // instructions. Most of them, over strings and short lists, end before the first point then.
 static constexpr unsigned UnrollCount = 4, UnrollSize = 12;
 
+// A loop whose rounds are counted has a copy without points for when they are few, if it has at most so many instructions.
+static constexpr unsigned CopySize = 100;
+
 void addPoint(Instruction *Before, Runtime &RT)
 {
 	IRBuilder<> B(Before);
@@ -97,7 +100,11 @@ private:
 	unsigned Unknown = 0;				// the component of all that isn't known
 	DenseSet<const Function *> Long;		// functions with points or with calls that have them
 	SetVector<Instruction *> Points;		// placed in front of these
-	SmallVector<CountedLoop> CountedLoops;
+	struct Counted {
+		CountedLoop Loop;
+		SmallVector<BasicBlock *> Copied;	// of the loop, if there is to be one without points for few rounds
+	};
+	SmallVector<Counted> CountedLoops;
 };
 
 // A function that is defined here, or null for whatever is called through a pointer or lies elsewhere.
@@ -196,11 +203,53 @@ bool Placement::mayComeBack(const CallBase &CB) const
 	return Mine && (F ? Component.lookup(F) : Unknown) == Mine;
 }
 
+// A loop that ends when a number is divided down, to its digits or bits.
+static bool divides(Loop &L)
+{
+	auto *Branch = L.getLoopLatch() ? dyn_cast<BranchInst>(L.getLoopLatch()->getTerminator()) : nullptr;
+	auto *Compare = Branch && Branch->isConditional() ? dyn_cast<ICmpInst>(Branch->getCondition()) : nullptr;
+
+	if (!Compare)
+		return false;
+	ICmpInst::Predicate Stays = L.contains(Branch->getSuccessor(0)) ? Compare->getPredicate()
+									: Compare->getInversePredicate();
+	auto *Least = dyn_cast<ConstantInt>(Compare->getOperand(1));
+	if (!Least || !(Stays == ICmpInst::ICMP_UGT || (Stays == ICmpInst::ICMP_NE && Least->isZero()) ||
+			(Stays == ICmpInst::ICMP_SGT && !Least->isNegative())))
+		return false;
+	return any_of(L.getHeader()->phis(), [&](PHINode &P) {
+		auto *Next = dyn_cast<BinaryOperator>(P.getIncomingValueForBlock(L.getLoopLatch()));
+		auto *By = Next && Next->getOperand(0) == &P ? dyn_cast<ConstantInt>(Next->getOperand(1)) : nullptr;
+
+		if (!By || (Compare->getOperand(0) != &P && Compare->getOperand(0) != Next))
+			return false;
+		return Next->getOpcode() == Instruction::LShr
+			       ? !By->isZero()
+			       : (Next->getOpcode() == Instruction::UDiv || Next->getOpcode() == Instruction::SDiv) &&
+					 By->getValue().sgt(1);
+	});
+}
+
+// The most rounds that a loop makes, all in it counted; 0 if nobody knows.
+static uint64_t mostRounds(Loop &L, ScalarEvolution &SE)
+{
+	uint64_t Own = divides(L) ? 128 : SE.getSmallConstantMaxTripCount(&L), Inner = 0;
+
+	for (Loop *Sub : L) {
+		uint64_t Rounds = mostRounds(*Sub, SE);
+
+		if (!Rounds)
+			return 0;
+		Inner += Rounds;
+	}
+	return Own * std::max<uint64_t>(Inner, 1);
+}
+
 bool Placement::isShort(Loop &L, ScalarEvolution &SE) const
 {
-	unsigned Most = SE.getSmallConstantMaxTripCount(&L);
+	uint64_t Most = mostRounds(L, SE);
 
-	return L.isInnermost() && Most && Most <= Stride;
+	return Most && Most <= Stride;
 }
 
 // Which functions will have points in them or in what they call.
@@ -264,6 +313,22 @@ void Placement::placeInRecursion(Function &F, DominatorTree &DT)
 		}
 }
 
+// Small, and without calls, beside which another loop isn't felt.
+static bool canCopy(Loop &L)
+{
+	unsigned Size = 0;
+
+	if (L.getHeader()->getParent()->hasOptSize())
+		return false;
+	for (BasicBlock *BB : L.blocks())
+		for (Instruction &I : BB->instructionsWithoutDebug()) {
+			Size += !isa<PHINode>(I);
+			if (isa<CallBase>(I) && !isa<IntrinsicInst>(I))
+				return false;
+		}
+	return Size <= CopySize;
+}
+
 void Placement::placeInLoop(Loop &L, Analyses &A)
 {
 	SmallVector<BasicBlock *> Latches;
@@ -290,7 +355,9 @@ void Placement::placeInLoop(Loop &L, Analyses &A)
 	}
 	CountedLoop C;
 	if (L.isInnermost() && isCounted(L, A.SE, C)) {
-		CountedLoops.push_back(C);
+		CountedLoops.push_back({C, {}});
+		if (A.SE.getSmallConstantTripCount(&L) == 0 && canCopy(L))
+			append_range(CountedLoops.back().Copied, L.blocks());
 		return;
 	}
 	// On the way back, so that a loop of one round meets none.
@@ -310,7 +377,7 @@ static void unrollUncounted(Function &F)
 		CountedLoop C;
 		unsigned Size = 0;
 
-		if (!L->isInnermost() || A.SE.getSmallConstantMaxTripCount(L) || isCounted(*L, A.SE, C))
+		if (!L->isInnermost() || mostRounds(*L, A.SE) || isCounted(*L, A.SE, C))
 			continue;
 		bool Calls = false;
 		for (BasicBlock *BB : L->blocks())
@@ -351,13 +418,20 @@ void Placement::place(Function &F)
 			unrollUncounted(F);
 		Analyses A(F);
 
+		for (Loop *L : A.LI) {
+			simplifyLoop(L, &A.DT, &A.LI, &A.SE, &A.AC, nullptr, false);
+			formLCSSARecursively(*L, A.DT, &A.LI, &A.SE);
+		}
 		for (Loop *L : A.LI.getLoopsInPreorder())
 			placeInLoop(*L, A);
 		placeInRecursion(F, A.DT);
 	}
 	// Nothing is asked of the analyses any more.
-	for (CountedLoop &C : CountedLoops)
-		stripMine(C, Stride, RT);
+	for (auto &[Loop, Copied] : CountedLoops) {
+		if (!Copied.empty())
+			copyForFew(Loop, Copied, Stride);
+		stripMine(Loop, Stride, RT);
+	}
 	for (Instruction *I : Points)
 		addPoint(I, RT);
 }

@@ -130,6 +130,9 @@ struct CountedLoop {
 
 bool isCounted(Loop &L, ScalarEvolution &SE, CountedLoop &C);
 
+// Copies the loop's blocks: the copy runs where there are at most Stride rounds, and never has a point.
+void copyForFew(CountedLoop &C, ArrayRef<BasicBlock *> Blocks, unsigned Stride);
+
 // Gives the loop a point every Stride rounds. Analyses of the function are lost.
 void stripMine(const CountedLoop &C, unsigned Stride, Runtime &RT);
 
