@@ -617,6 +617,7 @@ void FunctionCapture::run()
 	Calls = findSites();
 	if (Calls.empty())
 		return;
+	sinkAddresses(F);	// also those into locals: fewer of these have to move
 	if (const char *Why = whyPinned(Calls)) {
 		diagnose(*Calls[0], Twine("threads can't move while they are in this function: ") + Why, DS_Warning);
 		F.addFnAttr("popcorn-pinned", Why);
@@ -632,6 +633,8 @@ void FunctionCapture::run()
 			Sites.push_back({Call, {}, {}, 0});
 	if (Sites.empty())
 		return;
+	if (HasFrame)
+		sinkAddresses(F);
 	findLive(F, Sites);
 	for (Site &S : Sites)
 		erase_if(S.Live, [](Value *V) { return isa<AllocaInst>(V); });

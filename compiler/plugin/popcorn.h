@@ -202,6 +202,9 @@ void diagnose(const Instruction &I, const Twine &Message, DiagnosticSeverity Sev
 
 bool lowerComputedGotos(Module &M);
 
+// Constant distances from an address are added where the sum is used, so that sites keep one value in place of many.
+void sinkAddresses(Function &F);
+
 // Locals that must move with the thread. Returns whether the function got a frame on the shadow stack.
 bool moveLocals(Function &F, ArrayRef<CallInst *> Sites, Runtime &RT);
 
