@@ -178,6 +178,53 @@ def test_blocked_threads_of_a_real_program(tmp_path):
     assert out.read_text() == "".join(f"tick {i}\n" for i in range(20)) + "sum 193 27.571\n"
 
 
+@pytest.fixture(scope="module")
+def kept(built, tmp_path_factory):
+    """A program that looks after a move at all that the kernel keeps for it."""
+    subprocess.run(["make", "-s", "compiler"], cwd=TOP, check=True, timeout=900)
+    prog = tmp_path_factory.mktemp("kept") / "kept"
+    subprocess.run([TOP / "build/bin/popcorn-cc", "-O2", TOP / "tests/compiler/rt/kept.c", "-o", prog, "-lm"],
+                   check=True, timeout=120)
+    return prog
+
+
+def run_kept(prog, isa, cwd, *args, **env):
+    return subprocess.run([*RUNNERS[isa], f"{prog}_{isa}", *args], stdin=subprocess.DEVNULL, capture_output=True,
+                          text=True, timeout=60, cwd=cwd,
+                          env={**os.environ, **{f"POPCORN_{k.upper()}": str(v) for k, v in env.items()}})
+
+
+# Under QEMU a signal that waits isn't seen: it keeps that to itself.
+@pytest.mark.parametrize("what,isas", [("pending", ["x86-64", "aarch64"]), ("pending", ["x86-64", "riscv64"]),
+                                       ("", ["aarch64", "riscv64", "x86-64", "aarch64"])])
+def test_what_the_kernel_keeps(what, isas, kept, tmp_path):
+    """Signals on their way, timers, rounding, umask, working directory, descriptors that share or append."""
+    rest, moved = tmp_path / "rest", tmp_path / "moved"
+    rest.mkdir()
+    moved.mkdir()
+    want = run_kept(kept, "x86-64", rest, what)
+    assert want.returncode == 0 and " 0\n" not in want.stdout
+    out = ""
+    for n, isa in enumerate(isas):
+        more = {"restore": tmp_path / f"image{n - 1}"} if n else {}
+        more |= {"every": 150, "file": tmp_path / f"image{n}"} if n + 1 < len(isas) else {}
+        r = run_kept(kept, isa, moved, what, **more)
+        out += r.stdout
+        assert r.returncode == (WRITTEN if n + 1 < len(isas) else 0), (isa, r.returncode, r.stderr)
+    assert out == want.stdout
+
+
+@pytest.mark.parametrize("what,why", [
+    ("pipe", "a descriptor is neither a file nor a directory: 6"), ("eventfd", "neither a file nor a directory: 6"),
+    ("socket", "a descriptor is neither a file nor a directory: 6"), ("mapping", "a file is mapped shared"),
+    ("timer", "it has a timer of timer_create()"), ("unlinked", "the file of a descriptor has no name any more: 3")])
+def test_what_no_file_can_carry(what, why, kept, tmp_path):
+    """It is said, and the program runs on to its end."""
+    r = run_kept(kept, "x86-64", tmp_path, what, every=200, file=tmp_path / "image", stats=tmp_path / "s")
+    assert r.returncode == 0 and why in r.stderr, r.stderr
+    assert stats(tmp_path / "s")["refused"] == 2 and stats(tmp_path / "s")["images"] == 0
+
+
 def test_restore_finds_the_program(tmp_path):
     p, out = start(tmp_path, 1, "/", 1)
     try:

@@ -39,6 +39,7 @@ struct dump {
 	const char *why;
 	s64 number;		/* descriptor that is in the way, or -1 */
 	int write_files;
+	u64 pending;		/* signals of the process */
 	u32 nseen;
 	struct seen seen[SEEN];
 	char path[POPCORN_IMAGE_PATH];
@@ -98,6 +99,17 @@ static int put(void *ctx, const void *p, u64 len)
 	return 0;
 }
 
+/* Those of timer_create(): how they tell of their end, the kernel doesn't say. */
+static int has_posix_timers(void)
+{
+	int fd = sys(openat, SYS_AT_FDCWD, "/proc/self/timers", SYS_O_CLOEXEC), n;
+	char byte;
+
+	n = sys(read, fd, &byte, 1);
+	sys(close, fd);
+	return n == 1;
+}
+
 static void put_process(struct dump *d)
 {
 	struct popcorn_image_process p = {
@@ -109,7 +121,14 @@ static void put_process(struct dump *d)
 	};
 	struct sys_timespec now = { 0, 0 };
 	char cwd[POPCORN_IMAGE_PATH];
+	u32 i;
 
+	for (i = 0; i < POPCORN_IMAGE_TIMERS; i++)
+		sys(getitimer, i, &p.timer[i]);
+	/* The calling thread is nobody's aim: what it sees is the process's. */
+	sys(rt_sigpending, &p.pending, 8);
+	p.pending &= ~(1ull << (POPCORN_SIGNAL - 1));
+	d->pending = p.pending;
 	sys(clock_gettime, SYS_CLOCK_MONOTONIC, &now);
 	p.monotonic = now.sec * 1000000000 + now.nsec + __popcorn_monotonic;
 	p.umask = sys(umask, 077);
@@ -242,7 +261,8 @@ static void put_thread(struct dump *d, const struct popcorn_thread *t)
 {
 	struct popcorn_image_thread s = {
 		.self = (u64)t, .tls = (u64)t->tls, .sigmask = t->sigmask, .alt_sp = t->alt.sp,
-		.alt_bytes = t->alt.bytes, .alt_flags = t->alt.flags,
+		.alt_bytes = t->alt.bytes, .alt_flags = t->alt.flags, .fenv = t->fenv,
+		.pending = t->pending & ~(d->pending | 1ull << (POPCORN_SIGNAL - 1)),
 	};
 
 	popcorn_image_section(&d->out, POPCORN_IMAGE_THREAD, sizeof(s) + popcorn_records_bytes(t));
@@ -499,6 +519,12 @@ int popcorn_dump(int fd, const char **why, s64 *number)
 		err = files(d, 0);
 	if (err) {
 		d->why = d->why ? d->why : "/proc can't be read";
+		goto out;
+	}
+
+	if (has_posix_timers()) {
+		d->why = "it has a timer of timer_create()";
+		err = -SYS_EBUSY;
 		goto out;
 	}
 

@@ -17,10 +17,11 @@
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "images are written as they lie in memory");
 
 #define POPCORN_IMAGE_MAGIC "POPCKPT"
-#define POPCORN_IMAGE_VERSION 1u
+#define POPCORN_IMAGE_VERSION 2u
 #define POPCORN_IMAGE_PATH 4096		/* longest path, with its end */
 #define POPCORN_IMAGE_DATA (1u << 20)	/* longest DATA section */
 #define POPCORN_IMAGE_FDS (1u << 20)
+#define POPCORN_IMAGE_TIMERS 3		/* of setitimer(): ITIMER_REAL, _VIRTUAL, _PROF */
 
 struct popcorn_image_head {
 	char magic[8];
@@ -62,6 +63,10 @@ struct popcorn_image_process {
 	u64 stats[4];		/* struct popcorn_stats */
 	u64 every;
 	s64 monotonic;		/* CLOCK_MONOTONIC in ns */
+	struct {
+		s64 interval_s, interval_us, left_s, left_us;
+	} timer[POPCORN_IMAGE_TIMERS];
+	u64 pending;		/* signals of the process, blocked by all: bit n - 1 for signal n */
 	u32 nthreads;
 	u32 umask;
 	/* then two strings: the program's path without the ISA, and the working directory */
@@ -85,7 +90,8 @@ struct popcorn_image_thread {
 	u64 sigmask;
 	u64 alt_sp, alt_bytes;	/* alternate stack for signals */
 	u32 alt_flags;
-	u32 reserved;
+	u32 fenv;		/* rounding mode and flags, as fenv_t */
+	u64 pending;		/* signals for this thread alone */
 	/* then its records, the outermost first */
 };
 

@@ -143,6 +143,8 @@ static void set_thread(const struct popcorn_image_thread *s, u64 length)
 	t->alt.sp = s->alt_sp;
 	t->alt.bytes = s->alt_bytes;
 	t->alt.flags = s->alt_flags;
+	t->fenv = s->fenv;
+	t->pending = s->pending;
 	t->flag = popcorn.every ? POPCORN_FLAG_EVERY : 0;
 	t->unwinding = POPCORN_RUN;
 	t->due = popcorn.every;
@@ -153,6 +155,20 @@ static void set_thread(const struct popcorn_image_thread *s, u64 length)
 	popcorn.nthreads++;
 }
 
+/* Sends again what was on its way, to one thread or (0) to the process; all signals are blocked. */
+static void send(u64 signals, s32 tid)
+{
+	int pid = sys(getpid, 0), n;
+
+	for (n = 1; n <= 64; n++)
+		if (signals >> (n - 1) & 1) {
+			if (tid)
+				sys(tgkill, pid, tid, n);
+			else
+				sys(kill, pid, n);
+		}
+}
+
 /* In the thread, on its native stack, with its thread pointer. */
 static void run_thread(void *arg)
 {
@@ -161,6 +177,8 @@ static void run_thread(void *arg)
 	t->tid = sys(gettid, 0);
 	if (t->alt.sp)
 		sys(sigaltstack, &t->alt, NULL);
+	send(t->pending, t->tid);
+	fesetenv(&t->fenv);
 	__popcorn_libc_restored(t);
 	popcorn_go_on(t);
 }
@@ -207,6 +225,7 @@ static void set_process(const struct popcorn_image_process *p, const long *sp)
 	const char *cwd = path + __builtin_strlen(path) + 1;
 	struct sys_timespec now = { 0, 0 };
 	s64 since;
+	u32 i;
 
 	popcorn.brk = p->brk;
 	popcorn.start = (long *)p->start;
@@ -214,6 +233,9 @@ static void set_process(const struct popcorn_image_process *p, const long *sp)
 	popcorn.stats = (struct popcorn_stats){ p->stats[0], p->stats[1], p->stats[2], p->stats[3] };
 	popcorn_auxv_refresh(popcorn.start, popcorn.auxv, sp);
 	sys(umask, p->umask);
+	for (i = 0; i < POPCORN_IMAGE_TIMERS; i++)
+		if (p->timer[i].left_s || p->timer[i].left_us)
+			sys(setitimer, i, &p->timer[i], NULL);
 	sys(clock_gettime, SYS_CLOCK_MONOTONIC, &now);
 	since = now.sec * 1000000000 + now.nsec;
 	__popcorn_monotonic = p->monotonic > since ? p->monotonic - since : 0;
@@ -259,6 +281,7 @@ _Noreturn void popcorn_restore(const char *name, long *sp)
 		else if (s.type == POPCORN_IMAGE_SIGNAL)
 			set_signal((const void *)s.payload);
 	popcorn_signal_init();
+	send(p.pending, 0);
 	start_threads(image, len);
 	__builtin_unreachable();
 }

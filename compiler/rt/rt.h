@@ -128,6 +128,10 @@ void *__popcorn_tp_of(char *tls);
  */
 void __popcorn_libc_restored(struct popcorn_thread *t);
 
+/* Rounding mode and flags of the calling thread in a form that is the same on all ISAs, as in <fenv.h>. */
+int fegetenv(unsigned int *env);
+int fesetenv(const unsigned int *env);
+
 /**
  * __popcorn_libc_interrupt - in the handler of signal 35, which has just set the thread's flag
  * @context: the handler's ucontext_t

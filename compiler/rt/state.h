@@ -60,6 +60,8 @@ struct popcorn_thread {
 		int32_t flags, pad;
 		uint64_t bytes;
 	} alt;
+	uint64_t pending;	/* of a stopped thread: signals that wait for it to unblock them */
+	uint32_t fenv;		/* of a stopped thread: its floating-point environment */
 	char *stack_map;	/* native stack with its guard, NULL if the kernel made it: private to this ISA */
 	uint64_t stack_bytes;
 };

@@ -247,6 +247,8 @@ fail:
 void popcorn_stop(struct popcorn_thread *t)
 {
 	sys(sigaltstack, NULL, &t->alt);
+	sys(rt_sigpending, &t->pending, 8);
+	fegetenv(&t->fenv);
 	__atomic_store_n(&t->state, POPCORN_THREAD_STOPPED, __ATOMIC_SEQ_CST);
 	__atomic_add_fetch(&popcorn.stopped, 1, __ATOMIC_SEQ_CST);
 	popcorn_futex_wake(&popcorn.stopped, 1);

@@ -97,6 +97,17 @@ void __popcorn_libc_restored(struct popcorn_thread *t)
 	(void)t;
 }
 
+int fegetenv(unsigned int *env)
+{
+	*env = 0;
+	return 0;
+}
+
+int fesetenv(const unsigned int *env)
+{
+	return *env != 0;
+}
+
 void __popcorn_libc_interrupt(void *context)
 {
 	(void)context;
