@@ -154,12 +154,22 @@ def until(text, file):
         time.sleep(0.02)
 
 
-def test_blocked_threads_of_a_real_program(tmp_path):
-    """Of popcorn-cc and the C library: from x86-64 over aarch64 to riscv64 while all its threads are blocked."""
+@pytest.fixture(scope="module")
+def ticks(built, tmp_path_factory):
+    """A program of popcorn-cc and the C library, all of whose threads are blocked nearly always."""
     subprocess.run(["make", "-s", "compiler"], cwd=TOP, check=True, timeout=900)
-    prog, out = tmp_path / "ticks", tmp_path / "out"
+    prog = tmp_path_factory.mktemp("ticks") / "ticks"
     subprocess.run([TOP / "build/bin/popcorn-cc", "-O2", "-pthread", TOP / "tests/compiler/rt/ticks.c", "-o", prog],
                    check=True, timeout=120)
+    return prog
+
+
+TICKED = "".join(f"tick {i}\n" for i in range(20)) + "sum 193 27.571\n"
+
+
+def test_blocked_threads_of_a_real_program(ticks, tmp_path):
+    """From x86-64 over aarch64 to riscv64."""
+    prog, out = ticks, tmp_path / "out"
     with open(out, "w", encoding="ascii") as f:
         p = subprocess.Popen([f"{prog}_x86-64"], stdin=subprocess.DEVNULL, stdout=f)
     try:
@@ -175,7 +185,27 @@ def test_blocked_threads_of_a_real_program(tmp_path):
         p.kill()
         p.wait()
     assert restore(tmp_path / "two", "riscv64").returncode == DONE
-    assert out.read_text() == "".join(f"tick {i}\n" for i in range(20)) + "sum 193 27.571\n"
+    assert out.read_text() == TICKED
+
+
+def test_between_real_kernels(cluster, ticks, tmp_path):
+    """Asked by signal 35 on a machine with an amd64 kernel, goes on on one with an arm64 kernel."""
+    c = cluster(2, arch="mixed", kernel="6.1")
+    a, b = sorted(c, key=lambda node: node.arch)
+    for node, isa in ((a, "x86-64"), (b, "aarch64")):
+        node.sh("mkdir -p /tmp/ticks")
+        node.put(f"{ticks}_{isa}", f"/tmp/ticks/ticks_{isa}")
+    first = a.spawn("cd /tmp/ticks && exec ./ticks_x86-64 >out </dev/null", timeout=60)
+    a.wait_for("grep -q 'tick 2' /tmp/ticks/out")
+    a.sh("/build/bin/popcorn checkpoint -x $(pidof ticks_x86-64) /tmp/ticks/image")
+    assert first.wait().status == WRITTEN
+    for name in ("out", "image"):
+        a.get(f"/tmp/ticks/{name}", tmp_path / name)
+        b.put(tmp_path / name, f"/tmp/ticks/{name}")
+    assert "tick 19" not in (tmp_path / "out").read_text()
+    assert b.run("cd /tmp/ticks && POPCORN_RESTORE=image ./ticks_aarch64").status == DONE
+    b.get("/tmp/ticks/out", tmp_path / "out")
+    assert (tmp_path / "out").read_text() == TICKED
 
 
 @pytest.fixture(scope="module")
