@@ -250,9 +250,9 @@ def test_what_the_kernel_keeps(what, isas, kept, tmp_path):
     ("timer", "it has a timer of timer_create()"), ("unlinked", "the file of a descriptor has no name any more: 3")])
 def test_what_no_file_can_carry(what, why, kept, tmp_path):
     """It is said, and the program runs on to its end."""
-    r = run_kept(kept, "x86-64", tmp_path, what, every=200, file=tmp_path / "image", stats=tmp_path / "s")
+    r = run_kept(kept, "x86-64", tmp_path, what, every=150, file=tmp_path / "image", stats=tmp_path / "s")
     assert r.returncode == 0 and why in r.stderr, r.stderr
-    assert stats(tmp_path / "s")["refused"] == 2 and stats(tmp_path / "s")["images"] == 0
+    assert stats(tmp_path / "s")["refused"] >= 2 and stats(tmp_path / "s")["images"] == 0
 
 
 def test_restore_finds_the_program(tmp_path):

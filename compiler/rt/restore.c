@@ -268,6 +268,7 @@ _Noreturn void popcorn_restore(const char *name, long *sp)
 		refuse("a checkpoint of a program with another layout");
 
 	sys(rt_sigprocmask, SYS_SIG_SETMASK, &all, NULL, 8);
+	popcorn_signal_init();	/* who asks while this goes on waits for its end */
 	if (sys_failed(sys(mmap, p.data_start, p.data_end - p.data_start, SYS_PROT_READ | SYS_PROT_WRITE,
 			   SYS_MAP_PRIVATE | SYS_MAP_ANONYMOUS | SYS_MAP_FIXED, -1, 0)))
 		refuse("no memory");
@@ -280,7 +281,6 @@ _Noreturn void popcorn_restore(const char *name, long *sp)
 			open_file((const void *)s.payload);
 		else if (s.type == POPCORN_IMAGE_SIGNAL)
 			set_signal((const void *)s.payload);
-	popcorn_signal_init();
 	send(p.pending, 0);
 	start_threads(image, len);
 	__builtin_unreachable();

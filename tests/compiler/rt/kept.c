@@ -34,9 +34,13 @@ static void on_stack(int sig)
 		caught[sig] = 100;
 }
 
-static __attribute__((noinline)) int spin(int n)
+static volatile int spun;
+
+static __attribute__((noinline)) void spin(int n)
 {
-	return n ? spin(n - 1) + 1 : 0;
+	if (n)
+		spin(n - 1);
+	spun++;
 }
 
 static void show(const char *what, long value)
