@@ -75,7 +75,8 @@ static NOINLINE void times(void)
 	strftime(s, sizeof(s), "%c", &tm);
 	printf("%s\n", s);
 	printf("%d ", strptime("2024-02-29 12:34:56", "%Y-%m-%d %H:%M:%S", &back) != NULL);
-	printf("%d %d %ld\n", back.tm_yday, back.tm_wday, (long)timegm(&back));
+	t = timegm(&back);
+	printf("%d %d %ld\n", back.tm_yday, back.tm_wday, (long)t);
 	clock_gettime(CLOCK_MONOTONIC, &a);
 	for (int i = 0; i < 20; i++) {
 		clock_gettime(CLOCK_MONOTONIC, &b);
@@ -88,7 +89,7 @@ static NOINLINE void times(void)
 
 static NOINLINE void wide(void)
 {
-	const char *u = "gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80";
+	const char *u = "gr\xc3\xbc\xc3\xa5 \xe2\x82\xac \xf0\x9f\x98\x80";
 	wchar_t w[40];
 	char s[60];
 	size_t n;

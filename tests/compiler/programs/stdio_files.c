@@ -41,6 +41,7 @@ static NOINLINE void lines(FILE *f)
 	ungetc('Q', f);
 	c = getc(f);
 	printf("%c%c", c, getc(f));
+	fseek(f, 0, SEEK_CUR);
 	fputs("OVER", f);
 	fflush(f);
 	fseek(f, 0, SEEK_SET);
