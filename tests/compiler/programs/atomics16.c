@@ -8,7 +8,7 @@
 #define ROUNDS 200
 
 struct two { uint64_t a, b; };
-struct odd { char c[11]; };
+struct odd { char c[19]; };	/* below 16 bytes clang compares padding, and keeps what it expected */
 struct wide { uint64_t v[5]; };
 
 static _Atomic(struct two) two;
@@ -31,9 +31,9 @@ static NOINLINE void step(int id)
 	} while (!atomic_compare_exchange_weak(&two, &old, new));
 	o = atomic_load(&odd);
 	do {
-		for (int i = 0; i < 11; i++)
+		for (int i = 0; i < 19; i++)
 			p.c[i] = o.c[i] + 1;
-		if (o.c[0] != o.c[10])
+		if (o.c[0] != o.c[18])
 			torn++;
 	} while (!atomic_compare_exchange_strong(&odd, &o, p));
 	w = wide;
@@ -72,7 +72,7 @@ int main(void)
 	printf("%llu %llu torn %d\n", (unsigned long long)v.a, (unsigned long long)v.b, torn);
 	o = atomic_load(&odd);
 	x = atomic_load(&wide);
-	printf("%d %d\n", o.c[0], o.c[10]);
+	printf("%d %d\n", o.c[0], o.c[18]);
 	printf("%llu %llx %llx\n", (unsigned long long)x.v[4], (unsigned long long)(n >> 64),
 	       (unsigned long long)n);
 	v = atomic_load(&two);
