@@ -125,7 +125,8 @@ class Link:
     def middle(self):
         level = self.o.level or max((p.level for p in self.inputs.parts), key="0sz123".find, default="2")
         self.level = level
-        self.tools.must(self.passes.middle(self.file("all.bc"), self.file("mid.bc"), level, self.o.points, self.debug))
+        self.tools.must(self.passes.middle(self.file("all.bc"), self.file("mid.bc"), level, self.o.points, self.debug,
+                                          self.o.strict))
 
     # 3
 

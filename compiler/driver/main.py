@@ -39,7 +39,8 @@ def tell(o, sysroot):
         out = (f"usage: {NAME} [options] file...\n"
                "Compiles a C program for x86-64, aarch64 and riscv64 at once, with one memory layout:\n"
                "-o prog makes prog_x86-64, prog_aarch64, prog_riscv64 and prog, which is the host's.\n"
-               "Options are gcc's and clang's, and --targets=ISA,..., -fpopcorn-points=function|loops|manual.\n"
+               "Options are gcc's and clang's, and --targets=ISA,..., -fpopcorn-points=function|loops|manual,\n"
+               "-fpopcorn-strict.\n"
                "See popcorn-cc(1).")
     elif word in ("-dumpversion", "-dumpfullversion"):
         out = "19.1.7"
@@ -188,7 +189,7 @@ class Compiler:
                 continue
             bc, level, passes = self.tools.dir + "/unit.bc", self.o.level or "0", self.passes()
             self.bitcode(path, language, bc, output)
-            self.tools.must(passes.middle(bc, bc, level, self.o.points, self.o.debug))
+            self.tools.must(passes.middle(bc, bc, level, self.o.points, self.o.debug, self.o.strict))
             for cmd in passes.code(self.o.targets[0], bc, bc, output, level):
                 self.tools.must(["-S" if w == "-c" else w for w in cmd])
 

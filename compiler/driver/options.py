@@ -66,7 +66,7 @@ class Options:
         self.targets = list(ISAS)
         self.libdirs, self.undefined, self.wraps, self.defsyms = [], [], [], []
         self.map = self.entry = self.points = self.sysroot = None
-        self.strip = self.verbose = self.dry = self.save = self.deps = self.deps_target = self.emit_llvm = False
+        self.strip = self.verbose = self.dry = self.save = self.deps = self.deps_target = self.emit_llvm = self.strict = False
         self.start_files = self.default_libs = True
         self.language = None
         self.host_only = []
@@ -147,6 +147,8 @@ def parse(words):
             o.points = w[17:]
             if o.points not in ("function", "loops", "manual"):
                 raise Failure(f"{w}: function, loops or manual")
+        elif w in ("-fpopcorn-strict", "-fno-popcorn-strict"):
+            o.strict = w == "-fpopcorn-strict"
         elif w.startswith("--sysroot="):
             o.sysroot = w[10:]
         elif w.startswith("--popcorn-sysroot="):

@@ -15,11 +15,12 @@ class Passes:
     def _opt(self, *words):
         return ["opt-19", "-load-pass-plugin", self.plugin, *words]
 
-    def middle(self, source, output, level, points, debug):
+    def middle(self, source, output, level, points, debug, strict):
         # Vectors are left to each ISA. The cost model of this stage is x86-64's.
-        pipeline = ["popcorn-varargs", "popcorn-retarget-x86-64"]
+        pipeline = ["popcorn-varargs", "popcorn-retarget-x86-64"] + ["popcorn-strict"] * strict
         if level != "0":
             pipeline.append(f"thinlto-pre-link<O{level}>")
+        pipeline += ["popcorn-strict-nan"] * strict
         pipeline += ["popcorn-points", "popcorn-capture", "popcorn-extern", "popcorn-report", "verify"]
         extra = [f"-popcorn-never={self.never}"] if os.path.exists(self.never) else []
         extra += [f"-popcorn-points={points}"] if points else []

@@ -25,6 +25,7 @@ static const char *const GeneratedCalls[] = {
 
 static const char *const RuntimeCalls[] = {
 	"__popcorn_save", "__popcorn_next", "__popcorn_ss_overflow", "__popcorn_sigsetjmp", "__popcorn_land",
+	"__popcorn_division",
 };
 
 static const Function *calledFunction(const CallBase &CB)

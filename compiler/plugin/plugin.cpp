@@ -14,6 +14,8 @@ static bool parsePass(StringRef Name, ModulePassManager &MPM, ArrayRef<PassBuild
 
 	if (Name == "popcorn-varargs")
 		MPM.addPass(VarargsPass());
+	else if (Name == "popcorn-strict" || Name == "popcorn-strict-nan")
+		MPM.addPass(StrictPass(Name == "popcorn-strict-nan"));
 	else if (Name == "popcorn-points")
 		MPM.addPass(PointsPass());
 	else if (Name == "popcorn-capture")

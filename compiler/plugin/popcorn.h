@@ -84,6 +84,7 @@ public:
 	CallInst *next(IRBuilderBase &B);
 	CallInst *overflow(IRBuilderBase &B);
 	CallInst *land(IRBuilderBase &B, Value *Landing);
+	CallInst *division(IRBuilderBase &B);
 
 	// Weights for a branch whose first successor is (nearly) never taken.
 	MDNode *unlikely() { return MDBuilder(C).createBranchWeights(1, 1 << 20); }
@@ -231,6 +232,15 @@ struct RetargetPass : PassInfoMixin<RetargetPass> {
 
 private:
 	unsigned Isa;
+};
+
+struct StrictPass : PassInfoMixin<StrictPass> {
+	explicit StrictPass(bool NaN) : NaN(NaN) {}
+	PreservedAnalyses run(Module &M, ModuleAnalysisManager &);
+	static bool isRequired() { return true; }
+
+private:
+	bool NaN;
 };
 
 struct PointsPass : PassInfoMixin<PointsPass> {

@@ -99,6 +99,14 @@ CallInst *Runtime::overflow(IRBuilderBase &B)
 	return Call;
 }
 
+CallInst *Runtime::division(IRBuilderBase &B)
+{
+	CallInst *Call = cold(B.CreateCall(function("__popcorn_division", B.getVoidTy(), {})));
+
+	Call->setDoesNotReturn();
+	return Call;
+}
+
 CallInst *Runtime::land(IRBuilderBase &B, Value *Landing)
 {
 	FunctionCallee Callee = function("__popcorn_land", I32, {Ptr});
