@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""Programs of popcorn-cc that move while they run, in place on each ISA and round all three, print what they print at rest.
+"""Programs of popcorn-cc that move while they run, in place and round all ISAs, print what they print at rest.
 
 Many programs become one, so that a few links and processes try them all: each main() gets a name of its own. What a
 compiler of the host makes of the same sources says what is right. --soak has more seeds, and each program by itself.
@@ -88,7 +88,8 @@ def host(compiler, sources, out, *options):
 
 def right(prog):
     """What the host's own binary prints, to compare with."""
-    r = subprocess.run([prog], stdin=subprocess.DEVNULL, capture_output=True, timeout=moved.LIMIT, cwd=Path(prog).parent)
+    r = subprocess.run([prog], stdin=subprocess.DEVNULL, capture_output=True, timeout=moved.LIMIT,
+                       cwd=Path(prog).parent)
     return moved.Ended(r.stdout, r.returncode, {})
 
 
