@@ -213,6 +213,62 @@ def test_strict(tmp_path, record_property):
         tell(record_property, moved.round_trip(tmp_path / "strict", want=want, moves=100, hops=3))
 
 
+FOREIGN = {"byval": ("an argument in the native stack", b"3225 20\n"),
+           "many": ("too many values at once", b"1225 20\n"),
+           "jump": ("an argument in the native stack", b"3275 20\n"), "asm": ("", b"1225 20\n")}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_pinned(tmp_path, name):
+    """Below frames that can't be captured a thread is refused to move, and moves elsewhere."""
+    why, output = FOREIGN[name]
+    isas = moved.ISAS[:1] if name == "asm" else moved.ISAS
+    log = []
+    moved.build([HERE / "foreign" / f for f in ("main.c", f"{name}.ll")], tmp_path / name, "-O2",
+                f"--targets={','.join(isas)}", log=log)
+    assert f"threads can't move while they are in this function: {why}" in log[0] if why else not log[0]
+    with moved.Moved(tmp_path / name) as m:
+        for isa in isas:
+            got = m.within(isa, 3)
+            moved.same(name, got, moved.Ended(output, 0, {}))
+            assert got.moves > 5 and got.refused > 300
+
+
+HEAD = 'target triple = "riscv64-unknown-linux-musl"\ndeclare i32 @getpid()\n'
+BODY = "  %n = call i32 @getpid()\n"
+
+
+@pytest.mark.parametrize("suffix, text, says", [
+    ("c", 'int main(int c, char **v)\n{\n\tasm goto("" : : "r"(v) : : out);\n\tc++;\nout:\n\treturn c;\n}',
+     "try.c:3: main(): assembly that jumps to labels of C"),
+    ("c", "static void *b[5];\nint main(void)\n{\n\treturn __builtin_setjmp(b);\n}",
+     "try.c:4:9: error: __builtin_setjmp is not supp"),
+    ("c", "int main(int c, char **v)\n{\n\tint f(void) { return c; }\n\treturn f();\n}",
+     "try.c:3:14: error: function definition is not"),
+    ("c", "#include <immintrin.h>\nint main(void) { return 0; }", "In file included from try.c:1:"),
+    ("c", "int f(void);\nint main(void)\n{\n\treturn __builtin_cpu_supports(\"avx2\");\n}", "try.c:4:9: error: "),
+    ("c", "int main(void)\n{\n\tregister long sp asm(\"rsp\");\n\treturn sp;\n}",
+     "try.c:3:23: error: unknown register name"),
+    ("c", "register long sp asm(\"sp\");\nint main(void)\n{\n\treturn sp;\n}",
+     "try.c:4: main(): a variable in a register of one ISA"),
+    ("ll", HEAD + "define i32 @main() {\n  %f = load volatile x86_fp80, ptr null\n" + BODY + "  ret i32 0\n}",
+     "main(): a value of a type that only some ISAs have"),
+    ("ll", HEAD + "define i32 @main() {\n  %f = load volatile <vscale x 2 x i64>, ptr null\n" + BODY + "  ret i32 0\n}",
+     "main(): a value of a type that only some ISAs have"),
+    ("ll", HEAD + "define i32 @p() {\n  ret i32 0\n}\ndefine i32 @main() personality ptr @p {\n"
+     "  %n = invoke i32 @getpid() to label %ok unwind label %bad\nok:\n  ret i32 0\nbad:\n"
+     "  %l = landingpad { ptr, i32 } cleanup\n  ret i32 1\n}",
+     "main(): a call with exceptional edges can't be captured"),
+])
+def test_refused_with_its_place(tmp_path, suffix, text, says):
+    """What the passes can't do, or the front end, is said with file and line where there are any; nothing is made."""
+    (tmp_path / f"try.{suffix}").write_text(text)
+    r = subprocess.run([moved.CC, f"try.{suffix}", "-o", "prog"],
+                       cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert r.returncode == 1 and says in r.stderr and "Stack dump" not in r.stderr, r.stderr
+    assert not list(tmp_path.glob("prog*"))
+
+
 def test_a_wrong_value_shows(tmp_path):
     """The comparison sees a program that counts its moves."""
     c = tmp_path / "wrong.c"

@@ -62,7 +62,7 @@ public:
 private:
 	SmallVector<CallInst *> findSites();
 	const char *whyPinned(ArrayRef<CallInst *> Calls);
-	void pin(ArrayRef<CallInst *> Calls);
+	void pin(ArrayRef<CallInst *> Calls, StringRef Why);
 	bool returnsResult(CallInst &Call);
 	bool inPlace(ArrayRef<CallInst *> Calls, bool HasSetjmp) const;
 	void group(bool Together);
@@ -104,22 +104,9 @@ SmallVector<CallInst *> FunctionCapture::findSites()
 		auto *CB = dyn_cast<CallBase>(&I);
 		if (!CB || !May.isSite(*CB))
 			continue;
-		if (auto *Call = dyn_cast<CallInst>(CB))
-			Calls.push_back(Call);
-		else
-			diagnose(*CB, "a call with exceptional edges can't be captured", DS_Error);
+		Calls.push_back(cast<CallInst>(CB));
 	}
 	return Calls;
-}
-
-static bool canBeKept(Type *T)
-{
-	if (auto *S = dyn_cast<StructType>(T))
-		return !S->isOpaque() && all_of(S->elements(), canBeKept);
-	if (auto *A = dyn_cast<ArrayType>(T))
-		return canBeKept(A->getElementType());
-	return !T->isTokenTy() && !T->isX86_FP80Ty() && !T->isPPC_FP128Ty() && !T->isX86_AMXTy() &&
-	       !T->isTargetExtTy() && !isa<ScalableVectorType>(T);
 }
 
 // Code that C doesn't lead to, but that may come in as bitcode.
@@ -134,9 +121,6 @@ const char *FunctionCapture::whyPinned(ArrayRef<CallInst *> Calls)
 		At.push_back({Call, {}, {}, 0});
 	findLive(F, At);
 	for (Site &S : At) {
-		for (Value *V : S.Live)
-			if (!canBeKept(V->getType()))
-				return "a value of a type that only some ISAs have";
 		layOut(S, RecordValues, RT.DL);
 		if (S.Bytes > RecordMax)
 			return "too many values at once";
@@ -145,21 +129,30 @@ const char *FunctionCapture::whyPinned(ArrayRef<CallInst *> Calls)
 }
 
 // A frame that can't be captured keeps the thread from moving while its callees run. longjmp() still goes through.
-void FunctionCapture::pin(ArrayRef<CallInst *> Calls)
+void FunctionCapture::pin(ArrayRef<CallInst *> Calls, StringRef Why)
 {
 	for (CallInst *Call : Calls) {
 		if (Call->isMustTailCall())
 			continue;
-		IRBuilder<> B(Call);
-		RT.store(B, B.CreateAdd(RT.load(B, Pins), B.getInt32(1)), Pins);
-		Instruction *Behind = Call->getNextNode();
-		B.SetInsertPoint(Behind);
-		RT.store(B, B.CreateSub(RT.load(B, Pins), B.getInt32(1)), Pins);
-		Value *Leaves = B.CreateICmpNE(RT.load(B, Unwinding), B.getInt32(Runs));
-		Instruction *End = SplitBlockAndInsertIfThen(Leaves, Behind->getIterator(), true, RT.unlikely());
+		CallInst *Marker = jumpMarker(*Call);
+		BasicBlock *Test = Call->getParent()->splitBasicBlock(std::next(Call->getIterator()), "test");
+		BasicBlock *Leave = BasicBlock::Create(RT.C, "leave", &F), *Caught = Leave, *Go;
+
+		if (Marker) {
+			Caught = BasicBlock::Create(RT.C, "leave", &F, Leave);
+			IRBuilder<> B(Caught);
+			expandJumpMarker(*Marker, B, Leave, RT);
+			Go = Test->getTerminator()->getSuccessor(1);
+			Test->getTerminator()->eraseFromParent();
+			Marker->eraseFromParent();
+		} else {
+			Go = Test->splitBasicBlock(Test->begin(), "go");
+			Test->getTerminator()->eraseFromParent();
+		}
+		RT.pin(*Call, Why);
+		test(Test, Caught, Go);
 		Value *Result = F.getReturnType()->isVoidTy() ? nullptr : PoisonValue::get(F.getReturnType());
-		ReturnInst::Create(RT.C, Result, End->getIterator());
-		End->eraseFromParent();
+		ReturnInst::Create(RT.C, Result, Leave);
 		Call->setTailCall(false);
 	}
 }
@@ -621,7 +614,7 @@ void FunctionCapture::run()
 	if (const char *Why = whyPinned(Calls)) {
 		diagnose(*Calls[0], Twine("threads can't move while they are in this function: ") + Why, DS_Warning);
 		F.addFnAttr("popcorn-pinned", Why);
-		pin(Calls);
+		pin(Calls, Why);
 		return;
 	}
 	bool InPlace = inPlace(Calls, HasSetjmp);
@@ -680,6 +673,10 @@ PreservedAnalyses CapturePass::run(Module &M, ModuleAnalysisManager &)
 			if (auto *CB = dyn_cast<CallBase>(&I); CB && May.isSite(*CB))
 				stripPromises(*CB);
 	}
+	for (Function &F : M)
+		for (Instruction &I : instructions(F))
+			if (auto *Call = dyn_cast<CallInst>(&I); Call && mayCall(*Call))
+				RT.pin(*Call, "inline assembly calls a function");
 	for (Function *F : Moving)
 		FunctionCapture(*F, May, RT).run();
 	return PreservedAnalyses::none();

@@ -15,6 +15,7 @@
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/SmallVector.h"
+#include "llvm/ADT/StringMap.h"
 #include "llvm/ADT/StringSet.h"
 #include "llvm/IR/DiagnosticInfo.h"
 #include "llvm/IR/IRBuilder.h"
@@ -86,6 +87,9 @@ public:
 	CallInst *land(IRBuilderBase &B, Value *Landing);
 	CallInst *division(IRBuilderBase &B);
 
+	// Keeps the thread where it is while a call runs.
+	void pin(CallInst &Call, StringRef Why);
+
 	// Weights for a branch whose first successor is (nearly) never taken.
 	MDNode *unlikely() { return MDBuilder(C).createBranchWeights(1, 1 << 20); }
 
@@ -99,6 +103,7 @@ private:
 	FunctionCallee function(StringRef Name, Type *Ret, ArrayRef<Type *> Args);
 
 	GlobalVariable *Self;
+	StringMap<GlobalVariable *> Reasons;
 };
 
 // Functions without any point: those of -popcorn-never, the runtime's, and what code generation may call by
@@ -202,6 +207,9 @@ constexpr char ResumesAttr[] = "popcorn-resumes";
 void diagnose(const Instruction &I, const Twine &Message, DiagnosticSeverity Severity);
 
 bool lowerComputedGotos(Module &M);
+
+void refuseUnportable(Module &M);
+bool mayCall(const CallBase &CB);	// inline assembly
 
 // Constant distances from an address are added where the sum is used, so that sites keep one value in place of many.
 void sinkAddresses(Function &F);

@@ -4,7 +4,10 @@
 
 #include "popcorn.h"
 
+#include "llvm/IR/DebugInfoMetadata.h"
 #include "llvm/IR/LLVMContext.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Path.h"
 
 namespace popcorn {
 
@@ -99,6 +102,21 @@ CallInst *Runtime::overflow(IRBuilderBase &B)
 	return Call;
 }
 
+void Runtime::pin(CallInst &Call, StringRef Why)
+{
+	IRBuilder<> B(&Call), A(Call.getNextNode());
+	GlobalVariable *&Text = Reasons[Why];
+
+	if (!Text)
+		Text = B.CreateGlobalString(Why, "popcorn.why");
+	A.SetCurrentDebugLocation(Call.getDebugLoc());
+	Value *Before = load(B, PinWhy);
+	store(B, Text, PinWhy);
+	store(B, B.CreateAdd(load(B, Pins), B.getInt32(1)), Pins);
+	store(A, A.CreateSub(load(A, Pins), A.getInt32(1)), Pins);
+	store(A, Before, PinWhy);
+}
+
 CallInst *Runtime::division(IRBuilderBase &B)
 {
 	CallInst *Call = cold(B.CreateCall(function("__popcorn_division", B.getVoidTy(), {})));
@@ -145,9 +163,29 @@ void copyArguments(Function &F)
 	}
 }
 
+// As the driver's own messages name places: by the path from where the compiler was called, if the file lies below it.
+static std::string place(const DIFile *File, unsigned Line)
+{
+	SmallString<128> Here, Path;
+
+	sys::fs::current_path(Here);
+	if (File->getDirectory() != Here && !sys::path::is_absolute(File->getFilename()))
+		Path = File->getDirectory();
+	sys::path::append(Path, File->getFilename());
+	return (Path + ":" + Twine(Line) + ": ").str();
+}
+
 void diagnose(const Instruction &I, const Twine &Message, DiagnosticSeverity Severity)
 {
-	I.getContext().diagnose(DiagnosticInfoUnsupported(*I.getFunction(), Message, I.getDebugLoc(), Severity));
+	const Function &F = *I.getFunction();
+	std::string Text;
+
+	if (const DebugLoc &L = I.getDebugLoc())
+		Text = place(L->getFile(), L->getLine());
+	else if (const DISubprogram *SP = F.getSubprogram())
+		Text = place(SP->getFile(), SP->getLine());
+	Text += (F.getName() + "(): " + Message).str();
+	I.getContext().diagnose(DiagnosticInfoInlineAsm(Text, Severity));
 }
 
 } // namespace popcorn

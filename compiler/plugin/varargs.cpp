@@ -153,6 +153,7 @@ static void lowerCalls(Function &F)
 
 PreservedAnalyses VarargsPass::run(Module &M, ModuleAnalysisManager &)
 {
+	refuseUnportable(M);
 	// Calls first: while the callees still are what the calls say.
 	for (Function &F : M)
 		if (!F.isDeclaration()) {
