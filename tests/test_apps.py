@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-2.0-only OR MIT
+"""zlib, bzip2, Lua and sqlite from Debian's sources: natively, and while they are moved over the three ISAs at random.
+
+Random points are POPCORN_EVERY's; random moments are those of `popcorn checkpoint`. --soak has sqlite's own long tests.
+"""
+
+import bz2
+import gzip
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).resolve().parent.parent
+HERE = TOP / "tests" / "compiler" / "apps"
+sys.path.insert(0, str(HERE))
+
+import apps     # noqa: E402
+import moved    # noqa: E402
+
+
+@pytest.fixture(scope="module", autouse=True)
+def built():
+    subprocess.run(["make", "-s", "compiler", "build/bin/popcorn"], cwd=TOP, check=True, timeout=280)
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    """Something to compress: words, then noise, then zeros."""
+    rng = random.Random(4)
+    words = [bytes(rng.choices(b"etaoinshrdlu", k=rng.randint(1, 9))) for _ in range(300)]
+    d = tmp_path_factory.mktemp("text")
+    (d / "text").write_bytes(b" ".join(rng.choices(words, k=12000)) + rng.randbytes(5000) + bytes(20000))
+    return d / "text"
+
+
+def tell(record_property, line):
+    print(line)
+    record_property("moves", line)
+
+
+def test_zlib(text, record_property):
+    example, minigzip = apps.zlib()
+    data = text.read_bytes()
+    tell(record_property, apps.check("zlib's own test", example, hops=4, moves=0))
+    tell(record_property, apps.check("zlib deflates", minigzip, "-c", "-9", text, seconds=0.3, outside=4))
+    (text.parent / "text.gz").write_bytes(gzip.compress(data))
+    tell(record_property, apps.check("zlib inflates", minigzip, "-c", "-d", text.parent / "text.gz", want=data, hops=3))
+
+
+def test_bzip2(text, record_property):
+    prog = apps.bzip2()
+    data = text.read_bytes()
+    tell(record_property, apps.check("bzip2", prog, "-c", "-k", text, want=bz2.compress(data), hops=4, outside=3,
+                                     seconds=0.4))
+    (text.parent / "text.bz2").write_bytes(bz2.compress(data))
+    tell(record_property, apps.check("bunzip2", prog, "-c", "-d", "-k", text.parent / "text.bz2", want=data, hops=3))
+
+
+def test_lua(record_property):
+    want = (HERE / "scripts.expected").read_bytes()     # what Lua prints that gcc has compiled
+    tell(record_property, apps.check("Lua", apps.lua(), HERE / "scripts.lua", want=want, moves=500, hops=8, outside=4,
+                                     seconds=0.3))
+
+
+# sqlite is one file that takes minutes to build.
+
+TIMES = rb"\.* +\d+\.\d{3}s|in [\d.]+ seconds"
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("args", [("--size", "2", "--verify", "database"), ("--size", "2", "--verify", "--memdb"),
+                                  ("--size", "5", "--verify", "--testset", "cte", "--memdb"),
+                                  ("--size", "1", "--verify", "--testset", "orm", "--journal", "truncate", "database")],
+                         ids=lambda a: a[3].strip("-") + "-" + a[-1].strip("-"))
+def test_sqlite_speedtest1(args, record_property):
+    tell(record_property, apps.check("speedtest1", apps.sqlite("speedtest1"), *args, strip=TIMES, hops=12, moves=2000,
+                                     outside=6, seconds=3))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("data,groups", [(1, 40), (4, 20), (7, 200), (8, 40)])
+def test_sqlite_fuzzcheck(data, groups, record_property):
+    """A slice of sqlite's own regression tests of statements and files that were found by fuzzing."""
+    file = apps.source("sqlite3") / "test" / f"fuzzdata{data}.db"
+    tell(record_property, apps.check(f"fuzzcheck of {file.name}", apps.sqlite("fuzzcheck"), "--slice", "1", str(groups), file,
+                                     strip=TIMES, hops=8, moves=1000))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", ["create_drop_index_1", "dynamic_triggers", "vacuum1", "stress1", "walthread1"])
+def test_sqlite_threadtest3(name, record_property):
+    """Threads on one database for some seconds; a WAL is a shared mapping, which keeps it from being written to a file."""
+    prog = apps.sqlite("threadtest3")
+    with apps.Travels(prog, name) as m:
+        rest = m.points()
+        tries = [m.within(isa, moved.prime(max(rest.points // 5000, 2))) for isa in moved.ISAS]
+        if not name.startswith("wal"):
+            tries.append(m.at_points(1, rest.points // 10, 6))
+        for got in (rest, *tries):
+            assert got.status == 0, (got.output, got.told[-1000:])      # it has counted no errors
+            moved.enough(name, got, 90)
+    tell(record_property, f"{name}: " + ", ".join(f"{t.moves + t.images} moves, {t.refused} refused" for t in tries))
