@@ -298,6 +298,20 @@ def test_who_is_not_ours_is_left_alone(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_who_ends_meanwhile_isn_t_waited_for(tmp_path):
+    """A process that ends before it answers, and stays a zombie."""
+    catches = "import os, signal; signal.signal(35, lambda *_: os._exit(0)); print(flush=True); signal.pause()"
+    p = subprocess.Popen(["/usr/bin/python3", "-c", catches], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    try:
+        p.stdout.readline()
+        began = time.monotonic()
+        one_line(checkpoint(p.pid, tmp_path / "image"), "doesn't answer: No such process")
+        assert time.monotonic() - began < 8     # not the ten seconds that a slow one is given
+    finally:
+        p.kill()
+        p.communicate()
+
+
 def one_line(r, *words):
     assert r.returncode == 1
     assert r.stderr.count("\n") == 1 and all(w in r.stderr for w in words), r.stderr

@@ -104,8 +104,12 @@ static int await_process(int sock, pid_t pid, int signo, unsigned int nonce)
 
 		if (sigqueue(pid, signo, v))
 			return -1;
-		if (poll(&p, 1, RESEND_MS) <= 0)
-			continue;
+		if (poll(&p, 1, RESEND_MS) <= 0) {
+			if (catches(pid, signo))
+				continue;
+			errno = ESRCH;	/* it has ended, but its parent doesn't know yet */
+			return -1;
+		}
 		conn = accept4(sock, NULL, NULL, SOCK_CLOEXEC);
 		if (conn >= 0 && !getsockopt(conn, SOL_SOCKET, SO_PEERCRED, &peer, &len) && peer.pid == pid)
 			return conn;
