@@ -45,7 +45,7 @@ def test_zlib(text, record_property):
     example, minigzip = apps.zlib()
     data = text.read_bytes()
     tell(record_property, apps.check("zlib's own test", example, hops=4, moves=0))
-    tell(record_property, apps.check("zlib deflates", minigzip, "-c", "-9", text, seconds=0.3, outside=4))
+    tell(record_property, apps.check("zlib deflates", minigzip, "-c", "-9", text, seconds=0.05, outside=4))
     (text.parent / "text.gz").write_bytes(gzip.compress(data))
     tell(record_property, apps.check("zlib inflates", minigzip, "-c", "-d", text.parent / "text.gz", want=data, hops=3))
 
@@ -54,15 +54,15 @@ def test_bzip2(text, record_property):
     prog = apps.bzip2()
     data = text.read_bytes()
     tell(record_property, apps.check("bzip2", prog, "-c", "-k", text, want=bz2.compress(data), hops=4, outside=3,
-                                     seconds=0.4))
+                                     seconds=0.05))
     (text.parent / "text.bz2").write_bytes(bz2.compress(data))
     tell(record_property, apps.check("bunzip2", prog, "-c", "-d", "-k", text.parent / "text.bz2", want=data, hops=3))
 
 
 def test_lua(record_property):
     want = (HERE / "scripts.expected").read_bytes()     # what Lua prints that gcc has compiled
-    tell(record_property, apps.check("Lua", apps.lua(), HERE / "scripts.lua", want=want, moves=500, hops=8, outside=4,
-                                     seconds=0.3))
+    tell(record_property, apps.check("Lua", apps.lua(), HERE / "scripts.lua", want=want, moves=500, hops=8, outside=6,
+                                     seconds=0.1))
 
 
 # sqlite is one file that takes minutes to build.

@@ -216,5 +216,7 @@ def check(name, prog, *args, want=None, seed=1, moves=200, hops=6, seconds=0.0, 
             got = go()
             moved.same(f"{name} {what}", got, rest)
             moved.enough(f"{name} {what}", got, share)
+            if not got.moves + got.images:
+                raise moved.MoveError(f"{name} {what}: has not moved at all")
             told.append(f"{what} {got.tried - got.refused} moves, {got.refused} refused")
     return ", ".join(told)

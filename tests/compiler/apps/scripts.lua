@@ -42,7 +42,7 @@ function parts.deep()
 	show("deep", pcall(down, 150))
 	local function nest(n) if n == 0 then return "inside" end return select(2, pcall(nest, n - 1)) end
 	show("nested", nest(60))
-	show("overflow", (select(2, pcall(function() local function f() return 1 + f() end return f() end)):match("stack overflow")))
+	show("overflow", select(2, load("return " .. ("("):rep(300))):match("C stack overflow"))
 end
 
 function parts.coroutines()
