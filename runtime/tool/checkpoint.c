@@ -61,14 +61,14 @@ static int fail(const char *command, const char *fmt, ...)
 	return EXIT_FAILED;
 }
 
-/* Signal 35 ends a process that doesn't catch it: is it one of ours? */
+/* Signal 35 ends a process that doesn't catch it: is it one of ours, and alive? */
 static bool catches(pid_t pid, int signo)
 {
 	char *status = slurp("/proc/%d/status", pid), *line;
 	unsigned long long mask = 0;
 
 	line = status ? strstr(status, "\nSigCgt:") : NULL;
-	if (line)
+	if (line && !strstr(status, "\nState:\tZ"))
 		mask = strtoull(line + 8, NULL, 16);
 	free(status);
 	return mask >> (signo - 1) & 1;
