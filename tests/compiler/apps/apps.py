@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parent.parent.parent.parent
@@ -18,7 +19,26 @@ import moved    # noqa: E402
 SOURCE = TOP / "build" / "source"
 OUT = TOP / "build" / "apps"
 POPCORN = TOP / "build" / "bin" / "popcorn"
-SQLITE = ("-DSQLITE_THREADSAFE=1", "-DSQLITE_OMIT_LOAD_EXTENSION")
+# What sqlite's own test programs are made of (one program here, so that the library is compiled once), and the options
+# that its Makefile has for fuzzcheck.
+SQLITE_PROGRAMS = ("speedtest1", "fuzzcheck", "threadtest3")
+SQLITE_PARTS = ("src/test_multiplex.c", "test/ossfuzz.c", "test/fuzzinvariants.c", "test/vt02.c",
+                "ext/recover/dbdata.c", "ext/recover/sqlite3recover.c")
+SQLITE_OPTIONS = ("-DSQLITE_THREADSAFE=1", "-DSQLITE_OMIT_LOAD_EXTENSION", "-DSQLITE_ENABLE_MEMSYS5", "-DSQLITE_OSS_FUZZ",
+                  "-DSQLITE_PRINTF_PRECISION_LIMIT=1000", "-DSQLITE_ENABLE_FTS4", "-DSQLITE_ENABLE_FTS3_PARENTHESIS",
+                  "-DSQLITE_ENABLE_FTS5", "-DSQLITE_ENABLE_RTREE", "-DSQLITE_ENABLE_GEOPOLY",
+                  "-DSQLITE_ENABLE_DBSTAT_VTAB", "-DSQLITE_ENABLE_BYTECODE_VTAB", "-DSQLITE_ENABLE_COLUMN_METADATA")
+SQLITE_MAIN = """
+#include <string.h>
+int main_speedtest1(int, char **), main_fuzzcheck(int, char **), main_threadtest3(int, char **);
+int main(int argc, char **argv)
+{
+	if (argc < 2)
+		return 2;
+	return (!strcmp(argv[1], "speedtest1") ? main_speedtest1 : !strcmp(argv[1], "fuzzcheck") ? main_fuzzcheck :
+		main_threadtest3)(argc - 1, argv + 1);
+}
+"""
 
 
 def run(*cmd, timeout=1800, **kw):
@@ -89,34 +109,30 @@ def lua():
     return d / "lua"
 
 
-# What each of sqlite's own test programs is made of, and its options.
-SQLITE_PARTS = {
-    "speedtest1": (["test/speedtest1.c"], []),
-    "threadtest3": (["test/threadtest3.c", "src/test_multiplex.c"], ["-DSQLITE_ENABLE_COLUMN_METADATA"]),
-    "fuzzcheck": (["test/fuzzcheck.c", "test/ossfuzz.c", "test/fuzzinvariants.c", "test/vt02.c", "ext/recover/dbdata.c",
-                   "ext/recover/sqlite3recover.c"],
-                  ["-DSQLITE_ENABLE_MEMSYS5", "-DSQLITE_OSS_FUZZ", "-DSQLITE_MAX_MEMORY=50000000",
-                   "-DSQLITE_PRINTF_PRECISION_LIMIT=1000", "-DSQLITE_ENABLE_FTS4", "-DSQLITE_ENABLE_FTS3_PARENTHESIS",
-                   "-DSQLITE_ENABLE_FTS5", "-DSQLITE_ENABLE_RTREE", "-DSQLITE_ENABLE_GEOPOLY",
-                   "-DSQLITE_ENABLE_DBSTAT_VTAB", "-DSQLITE_ENABLE_BYTECODE_VTAB"]),
-}
+def sqlite(level):
+    """sqlite with its test programs, whose name is its first argument; first made one file, as its own Makefile does."""
+    d, done = fresh(f"sqlite{level}", "sqlite3", "sqlite")
+    src, obj = d / "src", d / "obj"
 
-
-def sqlite(name, *options):
-    """One of sqlite's test programs; the library is made one file first, as its own Makefile does."""
-    d, done = fresh("-".join(("sqlite", name, *options)), "sqlite3", name)
-    parts, defines = SQLITE_PARTS[name]
+    def compile_one(job):
+        source, *options = job
+        out = obj / f"{source.stem}.o"
+        run(moved.CC, level, "-w", *SQLITE_OPTIONS, *options, f"-I{obj}", f"-I{src}/test", f"-I{src}/src",
+            f"-I{src}/ext/recover", "-c", source, "-o", out)
+        return out
 
     def build():
-        obj = d / "obj"
         obj.mkdir()
-        run("sh", d / "src/configure", "--disable-tcl", "--disable-shared", "--disable-readline", "CC=gcc", cwd=obj)
+        run("sh", src / "configure", "--disable-tcl", "--disable-shared", "--disable-readline", "CC=gcc", cwd=obj)
         run("make", "sqlite3.c", cwd=obj)
-        moved.build([*(d / "src" / p for p in parts), obj / "sqlite3.c"], d / name, *(options or ("-O2",)), "-w", *SQLITE,
-                    *defines, f"-I{obj}", f"-I{d}/src/test", f"-I{d}/src/ext/recover", "-lm", "-pthread")
+        (obj / "main.c").write_text(SQLITE_MAIN)
+        jobs = [(src / "test" / f"{p}.c", f"-Dmain=main_{p}") for p in SQLITE_PROGRAMS]
+        jobs += [(src / p,) for p in SQLITE_PARTS] + [(obj / "sqlite3.c",), (obj / "main.c",)]
+        with ThreadPoolExecutor(2) as pool:
+            moved.build(list(pool.map(compile_one, jobs)), d / "sqlite", level, "-lm", "-pthread")
     if not done:
         timed(d, build)
-    return d / name
+    return d / "sqlite"
 
 
 class Travels(moved.Moved):
