@@ -142,33 +142,36 @@ bool isArithmetic(const Instruction &I, const TargetLibraryInfo &TLI)
 	return false;
 }
 
-// Whether the bits of its NaN are of no concern to the user of a value.
-bool takesAnyNaN(const Instruction &User, const TargetLibraryInfo &TLI)
+// Takes any NaN for what it is, whatever its bits; or passes on what it gets, and is looked at itself.
+bool isIndifferent(const Instruction &User, const TargetLibraryInfo &TLI)
 {
-	return isa<FCmpInst>(User) || (isa<FPMathOperator>(User) && !isa<PHINode>(User) && !isa<SelectInst>(User) &&
-				       isArithmetic(User, TLI) && isNative(User.getType()));
+	return isa<FCmpInst>(User) || isa<PHINode>(User) || isa<SelectInst>(User) ||
+	       (isArithmetic(User, TLI) && isNative(User.getType()));
 }
 
+// A sum in a loop goes round as it comes, and is looked at once behind it.
 void makeOneNaN(Function &F, const TargetLibraryInfo &TLI)
 {
-	SmallVector<Instruction *> Results;
 	SimplifyQuery Query(F.getDataLayout(), &TLI);
+	SmallSetVector<Instruction *, 32> Results;
 
 	for (Instruction &I : instructions(F))
-		if (I.getType()->isFPOrFPVectorTy() && isNative(I.getType()) && isArithmetic(I, TLI) &&
-		    any_of(I.users(), [&](User *U) { return !takesAnyNaN(*cast<Instruction>(U), TLI); }) &&
-		    !isKnownNeverNaN(&I, 0, Query))
-			Results.push_back(&I);
+		if (I.getType()->isFPOrFPVectorTy() && isNative(I.getType()) && isArithmetic(I, TLI))
+			Results.insert(&I);
+	for (unsigned N = 0; N < Results.size(); N++)
+		for (User *U : Results[N]->users())
+			if (isa<PHINode>(U) || isa<SelectInst>(U))
+				Results.insert(cast<Instruction>(U));
 	for (Instruction *I : Results) {
-		IRBuilder<> B(I->getNextNode());
-		B.SetCurrentDebugLocation(I->getDebugLoc());
-		Value *IsNaN = B.CreateFCmpUNO(I, I);
-		Value *One = B.CreateSelect(IsNaN, ConstantFP::getNaN(I->getType()), I);
+		auto seesBits = [&](User *U) { return !isIndifferent(*cast<Instruction>(U), TLI); };
 
-		I->replaceUsesWithIf(One, [&](Use &U) {
-			auto *User = cast<Instruction>(U.getUser());
-			return User != IsNaN && User != One && !takesAnyNaN(*User, TLI);
-		});
+		if (none_of(I->users(), seesBits) || isKnownNeverNaN(I, 0, Query))
+			continue;
+		Instruction *Behind = isa<PHINode>(I) ? &*I->getParent()->getFirstInsertionPt() : I->getNextNode();
+		IRBuilder<> B(Behind);
+		B.SetCurrentDebugLocation(I->getDebugLoc());
+		Value *One = B.CreateSelect(B.CreateFCmpUNO(I, I), ConstantFP::getNaN(I->getType()), I);
+		I->replaceUsesWithIf(One, [&](Use &U) { return U.getUser() != One && seesBits(U.getUser()); });
 	}
 }
 
