@@ -27,7 +27,6 @@ SOAK_GENERATED = [range(n, n + 10) for n in range(100, 300, 10)]
 SOAK_CSMITH = range(2000, 4000, 100)
 CSMITH_OPTIONS = ("--no-argc", "--max-funcs", "6", "--max-block-depth", "3", "--no-volatiles")
 CSMITH_INCLUDE = next((d for d in Path("/usr/include").glob("csmith*") if (d / "csmith.h").exists()), None)
-QUICK = ("recursion", "structs", "qsort_cb", "varargs", "setjmp", "goto_labels", "unions", "int128", "sections", "tls")
 SHARE = 90          # of the tries to move, in percent, in what mixes programs
 WARN = ("-w", "-fno-strict-aliasing", "-ffp-contract=off")
 
@@ -125,14 +124,8 @@ def tell(record_property, text):
     record_property("moves", text)
 
 
-@pytest.mark.parametrize("name", QUICK)
-def test_program(tmp_path, name, record_property):
-    one(tmp_path, next(p for p in PROGRAMS if p.name == name), "-O2", 100, 3, record_property)
-
-
 # One process tries them all.
 
-@pytest.mark.soak
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("level", LEVELS)
 def test_programs(tmp_path, level, record_property):
