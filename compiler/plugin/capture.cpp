@@ -40,8 +40,8 @@ static cl::opt<bool> KeepFrames("popcorn-keep-frames", cl::init(false),
 	cl::desc("A record for every frame, tail calls too, so that a debugger sees them after a move"));
 
 static cl::opt<unsigned> CloneMax("popcorn-clone-max", cl::init(80),
-	cl::desc("Instructions that a function has at most to be resumed in a copy of it (default 80); ten times as many "
-		 "if it can move in loops"));
+	cl::desc("Instructions that a function has at most to be resumed in a copy of it (default 80); ten times as "
+		 "many if it can move in loops"));
 static constexpr unsigned LoopFactor = 10;
 
 namespace {
@@ -89,7 +89,7 @@ private:
 	SmallVector<Site> Sites;
 	std::vector<Group> Groups;
 	Function *Resume = nullptr;
-	struct {			// of a resume function with a setjmp(): where its landing is, and whither it leads
+	struct {			// of a copy with a setjmp(): where its landing is, and whither it leads
 		Value *Frame = nullptr;		// at an offset from this value, which all sites keep
 		int64_t Offset = 0;
 		BasicBlock *Catch = nullptr;
@@ -196,8 +196,8 @@ bool FunctionCapture::inPlace(ArrayRef<CallInst *> Calls, bool HasSetjmp) const
 	return none_of(Calls, [&](CallInst *Call) { return LI.getLoopFor(Call->getParent()); });
 }
 
-// Without Together only sites that keep the same are one group, and none for a debugger. Otherwise every site joins the group that it fits
-// best, as long as records don't get much larger for it.
+// Without Together only sites that keep the same are one group, and for a debugger none are. Otherwise every site joins
+// the group that it fits best, as long as records don't get much larger for it.
 void FunctionCapture::group(bool Together)
 {
 	for (auto [Number, S] : enumerate(Sites)) {
@@ -514,7 +514,8 @@ void FunctionCapture::dispatch(BasicBlock *Start, Value *Record, ArrayRef<Site> 
 		B.SetInsertPoint(At);
 		for (auto [V, Offset] : zip(G.Live, G.Offset)) {
 			Value *Slot = B.CreateConstInBoundsGEP1_64(RT.I8, Record, Offset);
-			Value *Now = B.CreateAlignedLoad(V->getType(), Slot, slotAlign(V->getType(), RT.DL), V->getName());
+			Value *Now = B.CreateAlignedLoad(V->getType(), Slot, slotAlign(V->getType(), RT.DL),
+							 V->getName());
 
 			Loads.push_back({cast<Instruction>(V), Now});
 			Defined.push_back({cast<Instruction>(V), Now, At});

@@ -109,9 +109,10 @@ static Value *nearBound(const CountedLoop &C, Value *Start, Value *Bound, unsign
 	return C.Down ? B.CreateSub(Start, Left) : B.CreateAdd(Start, Left);
 }
 
-// Whether the rounds are few, seen from in front of the loop. What is said doesn't have to be right.
-static Value *areFew(const CountedLoop &C, Value *Start, Value *Bound, unsigned Stride, IRBuilderBase &B)
+Value *areFew(const CountedLoop &C, unsigned Stride)
 {
+	IRBuilder<> B(C.Preheader->getTerminator());
+	Value *Start = C.Counter->getIncomingValueForBlock(C.Preheader), *Bound = C.Compare->getOperand(C.BoundOperand);
 	Type *T = Start->getType();
 
 	if (C.Step) {
@@ -121,15 +122,15 @@ static Value *areFew(const CountedLoop &C, Value *Start, Value *Bound, unsigned 
 		return C.Down ? B.CreateICmp(Signed ? ICmpInst::ICMP_SLT : ICmpInst::ICMP_ULT, Far, Bound)
 			      : B.CreateICmp(Signed ? ICmpInst::ICMP_SGT : ICmpInst::ICMP_UGT, Far, Bound);
 	}
-	Value *Left = C.Down ? B.CreateSub(Start, Bound) : B.CreateSub(Bound, Start);
 	if (T->getIntegerBitWidth() < 16)
 		return B.getTrue();
+	Value *Left = C.Down ? B.CreateSub(Start, Bound) : B.CreateSub(Bound, Start);
 	return B.CreateICmpULE(Left, ConstantInt::get(T, Stride));
 }
 
-void copyForFew(CountedLoop &C, ArrayRef<BasicBlock *> Blocks, unsigned Stride)
+BasicBlock *copyForFew(BasicBlock *Header, BasicBlock *Preheader, ArrayRef<BasicBlock *> Blocks, Value *Few)
 {
-	Function &F = *C.Header->getParent();
+	Function &F = *Header->getParent();
 	SmallPtrSet<BasicBlock *, 8> In(Blocks.begin(), Blocks.end()), Exits;
 	ValueToValueMapTy Map;
 	SmallVector<BasicBlock *> Copies;
@@ -137,7 +138,7 @@ void copyForFew(CountedLoop &C, ArrayRef<BasicBlock *> Blocks, unsigned Stride)
 	for (BasicBlock *BB : Blocks) {
 		BasicBlock *Copy = CloneBasicBlock(BB, Map, ".few", &F);
 
-		Copy->moveBefore(C.Header);
+		Copy->moveBefore(Header);
 		Map[BB] = Copy;
 		Copies.push_back(Copy);
 	}
@@ -156,18 +157,16 @@ void copyForFew(CountedLoop &C, ArrayRef<BasicBlock *> Blocks, unsigned Stride)
 						P.addIncoming(V, cast<BasicBlock>(Map[P.getIncomingBlock(N)]));
 					}
 
-	BasicBlock *Many = BasicBlock::Create(F.getContext(), "many", &F, C.Header);
-	Instruction *End = C.Preheader->getTerminator();
+	BasicBlock *Many = BasicBlock::Create(F.getContext(), "many", &F, Header);
+	Instruction *End = Preheader->getTerminator();
 	IRBuilder<> B(End), M(Many);
-	Value *Start = C.Counter->getIncomingValueForBlock(C.Preheader);
-	Value *Few = areFew(C, Start, C.Compare->getOperand(C.BoundOperand), Stride, B);
 
-	B.CreateCondBr(Few, cast<BasicBlock>(Map[C.Header]), Many);
+	B.CreateCondBr(Few, cast<BasicBlock>(Map[Header]), Many);
 	M.SetCurrentDebugLocation(End->getDebugLoc());
-	M.CreateBr(C.Header);
+	M.CreateBr(Header);
 	End->eraseFromParent();
-	C.Header->replacePhiUsesWith(C.Preheader, Many);
-	C.Preheader = Many;
+	Header->replacePhiUsesWith(Preheader, Many);
+	return Many;
 }
 
 void stripMine(const CountedLoop &C, unsigned Stride, Runtime &RT)

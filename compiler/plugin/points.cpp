@@ -6,25 +6,31 @@
 // cost, since both tests are one (see capture); so these are preferred:
 //   - recursion has its points behind calls that may come back to the function;
 //   - a loop has one behind a call that it makes in each round, or at its head;
-//   - an innermost loop whose rounds can be counted runs a few thousand of them at a time, with a point between
-//     (loops.cpp);
+//   - an innermost loop whose rounds can be counted runs a few thousand of them at a time, with a point between, and
+//     has a copy as it was for when there are no more than that (loops.cpp);
+//   - an interpreter's loop over a switch has one only where the interpreted program may jump;
 //   - loops that are short for sure have none, and neither have functions that never move.
 
 #include "popcorn.h"
 
 #include "llvm/ADT/PostOrderIterator.h"
 #include "llvm/ADT/SCCIterator.h"
+#include "llvm/ADT/SetVector.h"
 #include "llvm/Analysis/AssumptionCache.h"
+#include "llvm/Analysis/CFG.h"
 #include "llvm/Analysis/LoopInfo.h"
 #include "llvm/Analysis/OptimizationRemarkEmitter.h"
 #include "llvm/Analysis/ScalarEvolution.h"
+#include "llvm/Analysis/ScalarEvolutionExpressions.h"
 #include "llvm/Analysis/TargetLibraryInfo.h"
 #include "llvm/Analysis/TargetTransformInfo.h"
+#include "llvm/Analysis/ValueTracking.h"
 #include "llvm/IR/Dominators.h"
 #include "llvm/Support/CommandLine.h"
 #include "llvm/Transforms/Utils/BasicBlockUtils.h"
 #include "llvm/Transforms/Utils/LoopSimplify.h"
 #include "llvm/Transforms/Utils/LoopUtils.h"
+#include "llvm/Transforms/Utils/ScalarEvolutionExpander.h"
 #include "llvm/Transforms/Utils/UnrollLoop.h"
 
 namespace popcorn {
@@ -44,8 +50,15 @@ static cl::opt<unsigned> Stride("popcorn-stride", cl::init(4096),
 // instructions. Most of them, over strings and short lists, end before the first point then.
 static constexpr unsigned UnrollCount = 4, UnrollSize = 12;
 
-// A loop whose rounds are counted has a copy without points for when they are few, if it has at most so many instructions.
+// A loop whose rounds are counted has a copy without points for when they are few, if it has at most so many
+// instructions.
 static constexpr unsigned CopySize = 100;
+
+// What it may cost to find out how many they are, in LLVM's units, about an instruction each.
+static constexpr unsigned CheapCount = 4;
+
+// A switch with so many ways is an interpreter's.
+static constexpr unsigned ManyWays = 8;
 
 void addPoint(Instruction *Before, Runtime &RT)
 {
@@ -74,6 +87,8 @@ struct Analyses {
 	ScalarEvolution SE;
 };
 
+using Edge = std::pair<BasicBlock *, BasicBlock *>;
+
 class Placement {
 public:
 	Placement(Module &M, const NeverMoves &Never, Runtime &RT) : M(M), Never(Never), RT(RT) {}
@@ -87,8 +102,9 @@ private:
 	const Function *callee(const CallBase &CB) const;	// null: unknown
 	void findRecursion();
 	void findLong();
-	bool isShort(Loop &L, ScalarEvolution &SE) const;
+	bool isShort(Loop &L, Analyses &A) const;
 	bool mayComeBack(const CallBase &CB) const;
+	bool mayMoveIn(Loop &L) const;
 	void place(Function &F);
 	void placeInRecursion(Function &F, DominatorTree &DT);
 	void placeInLoop(Loop &L, Analyses &A);
@@ -100,11 +116,19 @@ private:
 	unsigned Unknown = 0;				// the component of all that isn't known
 	DenseSet<const Function *> Long;		// functions with points or with calls that have them
 	SetVector<Instruction *> Points;		// placed in front of these
+	SmallVector<Edge> OnEdges;			// and where control goes from one block to the other
 	struct Counted {
 		CountedLoop Loop;
-		SmallVector<BasicBlock *> Copied;	// of the loop, if there is to be one without points for few rounds
+		SmallVector<BasicBlock *> Copied;	// for few rounds, without points; empty if not at all
 	};
 	SmallVector<Counted> CountedLoops;
+	struct Uncounted {
+		BasicBlock *Header, *Preheader;
+		Value *Few;
+		SmallVector<BasicBlock *> Blocks;
+		Edge Point;
+	};
+	SmallVector<Uncounted> Copied;		// other loops with such a copy
 };
 
 // A function that is defined here, or null for whatever is called through a pointer or lies elsewhere.
@@ -214,7 +238,8 @@ static bool divides(Loop &L)
 	ICmpInst::Predicate Stays = L.contains(Branch->getSuccessor(0)) ? Compare->getPredicate()
 									: Compare->getInversePredicate();
 	auto *Least = dyn_cast<ConstantInt>(Compare->getOperand(1));
-	if (!Least || !(Stays == ICmpInst::ICMP_UGT || (Stays == ICmpInst::ICMP_NE && Least->isZero()) ||
+	if (!Least || !(Stays == ICmpInst::ICMP_UGT || (Stays == ICmpInst::ICMP_UGE && !Least->isZero()) ||
+			(Stays == ICmpInst::ICMP_NE && Least->isZero()) ||
 			(Stays == ICmpInst::ICMP_SGT && !Least->isNegative())))
 		return false;
 	return any_of(L.getHeader()->phis(), [&](PHINode &P) {
@@ -230,13 +255,45 @@ static bool divides(Loop &L)
 	});
 }
 
-// The most rounds that a loop makes, all in it counted; 0 if nobody knows.
-static uint64_t mostRounds(Loop &L, ScalarEvolution &SE)
+// A loop that goes through an object of known size in steps, in each round: how many steps there are.
+static uint64_t stepsInObject(Loop &L, Analyses &A, const DataLayout &DL)
 {
-	uint64_t Own = divides(L) ? 128 : SE.getSmallConstantMaxTripCount(&L), Inner = 0;
+	uint64_t Least = 0;
 
+	for (BasicBlock *BB : L.blocks()) {
+		if (A.LI.getLoopFor(BB) != &L || !L.getLoopLatch() || !A.DT.dominates(BB, L.getLoopLatch()))
+			continue;
+		for (Instruction &I : *BB) {
+			const Value *P = getLoadStorePointerOperand(&I);
+			auto *Rec = P ? dyn_cast<SCEVAddRecExpr>(A.SE.getSCEV(const_cast<Value *>(P))) : nullptr;
+			if (!Rec || Rec->getLoop() != &L || !Rec->isAffine())
+				continue;
+			auto *Step = dyn_cast<SCEVConstant>(Rec->getStepRecurrence(A.SE));
+			const Value *Object = getUnderlyingObject(P);
+			Type *T = nullptr;
+			if (auto *G = dyn_cast<GlobalVariable>(Object); G && G->hasDefinitiveInitializer())
+				T = G->getValueType();
+			else if (auto *Local = dyn_cast<AllocaInst>(Object); Local && Local->isStaticAlloca())
+				T = Local->getAllocatedType();
+			if (!Step || Step->isZero() || !T || !T->isSized())
+				continue;
+			uint64_t Steps = DL.getTypeAllocSize(T) / Step->getAPInt().abs().getLimitedValue() + 1;
+			Least = Least ? std::min(Least, Steps) : Steps;
+		}
+	}
+	return Least;
+}
+
+// The most rounds that a loop makes, all in it counted; 0 if nobody knows.
+static uint64_t mostRounds(Loop &L, Analyses &A, const DataLayout &DL)
+{
+	uint64_t Own = A.SE.getSmallConstantMaxTripCount(&L), Inner = 0;
+
+	for (uint64_t Other : {uint64_t(divides(L) ? 128 : 0), stepsInObject(L, A, DL)})
+		if (Other && (!Own || Other < Own))
+			Own = Other;
 	for (Loop *Sub : L) {
-		uint64_t Rounds = mostRounds(*Sub, SE);
+		uint64_t Rounds = mostRounds(*Sub, A, DL);
 
 		if (!Rounds)
 			return 0;
@@ -245,9 +302,9 @@ static uint64_t mostRounds(Loop &L, ScalarEvolution &SE)
 	return Own * std::max<uint64_t>(Inner, 1);
 }
 
-bool Placement::isShort(Loop &L, ScalarEvolution &SE) const
+bool Placement::isShort(Loop &L, Analyses &A) const
 {
-	uint64_t Most = mostRounds(L, SE);
+	uint64_t Most = mostRounds(L, A, RT.DL);
 
 	return Most && Most <= Stride;
 }
@@ -263,7 +320,7 @@ void Placement::findLong()
 			continue;
 		Analyses A(F);
 		bool Is = Component.lookup(&F) ||
-			  any_of(A.LI.getLoopsInPreorder(), [&](Loop *L) { return !isShort(*L, A.SE); });
+			  any_of(A.LI.getLoopsInPreorder(), [&](Loop *L) { return !isShort(*L, A); });
 		for (const Instruction &I : instructions(F))
 			if (auto *CB = dyn_cast<CallBase>(&I); CB && mayReachPoint(*CB, Never)) {
 				if (const Function *G = callee(*CB))
@@ -313,6 +370,80 @@ void Placement::placeInRecursion(Function &F, DominatorTree &DT)
 		}
 }
 
+bool Placement::mayMoveIn(Loop &L) const
+{
+	return any_of(L.blocks(), [&](BasicBlock *BB) {
+		return any_of(*BB, [&](Instruction &I) {
+			auto *CB = dyn_cast<CallBase>(&I);
+			return CB && mayReachPoint(*CB, Never);
+		});
+	});
+}
+
+// How often the loop goes round at most, where that is easy to say in front of it.
+static const SCEV *roundsAtMost(Loop &L, Analyses &A)
+{
+	SmallVector<BasicBlock *> Leaving;
+	TargetTransformInfo TTI(L.getHeader()->getDataLayout());
+	SCEVExpander Expander(A.SE, L.getHeader()->getDataLayout(), "rounds");
+
+	if (!L.getLoopPreheader() || !L.getLoopLatch())
+		return nullptr;
+	L.getExitingBlocks(Leaving);
+	for (BasicBlock *BB : Leaving) {
+		const SCEV *Count = A.SE.getExitCount(&L, BB);
+		Instruction *Before = L.getLoopPreheader()->getTerminator();
+
+		if (A.DT.dominates(BB, L.getLoopLatch()) && !isa<SCEVCouldNotCompute>(Count) &&
+		    Expander.isSafeToExpandAt(Count, Before) &&
+		    !Expander.isHighCostExpansion(Count, &L, CheapCount, &TTI, Before))
+			return Count;
+	}
+	return nullptr;
+}
+
+// An interpreter goes ahead in its code until it jumps; only where it may jump it needs a point. It is a loop over a
+// switch in which a pointer, "ahead", grows by constants on some ways round. Edges of all others, all together Back
+// if there is no such pointer.
+static SmallVector<Edge> notAhead(Loop &L, Edge Back, const LoopInfo &LI)
+{
+	const DataLayout &DL = L.getHeader()->getDataLayout();
+	SmallVector<Edge> Fewest{Back};
+	unsigned MostAhead = 0;
+
+	for (PHINode &P : L.getHeader()->phis()) {
+		if (!P.getType()->isPointerTy())
+			continue;
+		struct Way { Value *V; APInt Offset; Edge E; };
+		SmallVector<Way> Work{{P.getIncomingValueForBlock(Back.first), APInt(64, 0), Back}};
+		SmallSetVector<Edge, 8> Others;
+		SmallPtrSet<Value *, 8> Seen;
+		unsigned Ahead = 0;
+
+		while (!Work.empty()) {
+			Way W = Work.pop_back_val();
+			Value *Base = W.V->stripAndAccumulateConstantOffsets(DL, W.Offset, false);
+			auto *Joined = dyn_cast<PHINode>(Base);
+
+			if (Base == &P && W.Offset.isStrictlyPositive())
+				Ahead++;
+			else if (Base != &P && Joined && LI.getLoopFor(Joined->getParent()) == &L &&
+				 all_of(Joined->blocks(), [&](BasicBlock *BB) { return LI.getLoopFor(BB) == &L; }) &&
+				 Seen.insert(Joined).second)
+				for (unsigned N = 0; N < Joined->getNumIncomingValues(); N++)
+					Work.push_back({Joined->getIncomingValue(N), W.Offset,
+							{Joined->getIncomingBlock(N), Joined->getParent()}});
+			else
+				Others.insert(W.E);
+		}
+		if (Ahead > MostAhead && !Others.empty()) {
+			MostAhead = Ahead;
+			Fewest.assign(Others.begin(), Others.end());
+		}
+	}
+	return Fewest;
+}
+
 // Small, and without calls, beside which another loop isn't felt.
 static bool canCopy(Loop &L)
 {
@@ -336,7 +467,7 @@ void Placement::placeInLoop(Loop &L, Analyses &A)
 		return all_of(Latches, [&](BasicBlock *Latch) { return A.DT.dominates(BB, Latch); });
 	};
 
-	if (isShort(L, A.SE))
+	if (isShort(L, A))
 		return;
 	L.getLoopLatches(Latches);
 	for (BasicBlock *BB : L.blocks()) {
@@ -354,17 +485,49 @@ void Placement::placeInLoop(Loop &L, Analyses &A)
 		}
 	}
 	CountedLoop C;
-	if (L.isInnermost() && isCounted(L, A.SE, C)) {
+	if (L.isInnermost() && !mayMoveIn(L) && isCounted(L, A.SE, C)) {
 		CountedLoops.push_back({C, {}});
 		if (A.SE.getSmallConstantTripCount(&L) == 0 && canCopy(L))
 			append_range(CountedLoops.back().Copied, L.blocks());
 		return;
 	}
-	// On the way back, so that a loop of one round meets none.
-	if (Latches.size() == 1)
-		Points.insert(SplitEdge(Latches[0], L.getHeader(), &A.DT, &A.LI)->getTerminator());
-	else
+	if (Latches.size() != 1) {
 		Points.insert(&*L.getHeader()->getFirstInsertionPt());
+		return;
+	}
+	// On the way back, so that a loop of one round meets none.
+	Edge Back{Latches[0], L.getHeader()};
+	if (L.isInnermost() && canCopy(L)) {
+		if (const SCEV *Rounds = roundsAtMost(L, A)) {
+			Instruction *Before = L.getLoopPreheader()->getTerminator();
+			IRBuilder<> B(Before);
+			Value *Count = SCEVExpander(A.SE, RT.DL, "rounds").expandCodeFor(Rounds, nullptr, Before);
+			Value *Few = B.CreateICmpULT(Count, ConstantInt::get(Count->getType(), Stride));
+
+			Copied.push_back({L.getHeader(), L.getLoopPreheader(), Few, {}, Back});
+			append_range(Copied.back().Blocks, L.blocks());
+			return;
+		}
+	}
+	SmallVector<Edge> Edges{Back};
+	for (BasicBlock *BB : L.blocks())
+		if (auto *Switch = dyn_cast<SwitchInst>(BB->getTerminator());
+		    Switch && Switch->getNumSuccessors() >= ManyWays && everyRound(BB))
+			Edges = notAhead(L, Back, A.LI);
+	append_range(OnEdges, Edges);
+}
+
+// Where a point is to be for who comes by the edge. Both blocks keep the other edges that they have.
+static Instruction *onEdge(Edge E)
+{
+	auto [From, To] = E;
+
+	if (From->getSingleSuccessor())
+		return From->getTerminator();
+	if (To->getSinglePredecessor())
+		return &*To->getFirstInsertionPt();
+	return SplitCriticalEdge(From->getTerminator(), GetSuccessorNumber(From, To),
+				 CriticalEdgeSplittingOptions().setMergeIdenticalEdges())->getTerminator();
 }
 
 // Loops of which nobody knows how long they run, small ones: a point after several rounds only.
@@ -377,7 +540,8 @@ static void unrollUncounted(Function &F)
 		CountedLoop C;
 		unsigned Size = 0;
 
-		if (!L->isInnermost() || mostRounds(*L, A.SE) || isCounted(*L, A.SE, C))
+		if (!L->isInnermost() || mostRounds(*L, A, F.getDataLayout()) || isCounted(*L, A.SE, C) ||
+		    roundsAtMost(*L, A))
 			continue;
 		bool Calls = false;
 		for (BasicBlock *BB : L->blocks())
@@ -407,6 +571,8 @@ void Placement::place(Function &F)
 	gatherLocals(F.getEntryBlock());	// the first point splits it
 	Points.clear();
 	CountedLoops.clear();
+	Copied.clear();
+	OnEdges.clear();
 	if (Kind == Functions) {
 		if (any_of(instructions(F), [&](Instruction &I) {
 			    auto *CB = dyn_cast<CallBase>(&I);
@@ -427,11 +593,17 @@ void Placement::place(Function &F)
 		placeInRecursion(F, A.DT);
 	}
 	// Nothing is asked of the analyses any more.
-	for (auto &[Loop, Copied] : CountedLoops) {
-		if (!Copied.empty())
-			copyForFew(Loop, Copied, Stride);
+	for (auto &[Loop, Blocks] : CountedLoops) {
+		if (!Blocks.empty())
+			Loop.Preheader = copyForFew(Loop.Header, Loop.Preheader, Blocks, areFew(Loop, Stride));
 		stripMine(Loop, Stride, RT);
 	}
+	for (Uncounted &L : Copied) {
+		copyForFew(L.Header, L.Preheader, L.Blocks, L.Few);
+		OnEdges.push_back(L.Point);
+	}
+	for (Edge E : OnEdges)
+		Points.insert(onEdge(E));
 	for (Instruction *I : Points)
 		addPoint(I, RT);
 }

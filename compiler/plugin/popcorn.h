@@ -136,8 +136,11 @@ struct CountedLoop {
 
 bool isCounted(Loop &L, ScalarEvolution &SE, CountedLoop &C);
 
-// Copies the loop's blocks: the copy runs where there are at most Stride rounds, and never has a point.
-void copyForFew(CountedLoop &C, ArrayRef<BasicBlock *> Blocks, unsigned Stride);
+// Whether the loop's rounds are at most Stride, seen from in front of it. To be wrong is no harm.
+Value *areFew(const CountedLoop &C, unsigned Stride);
+
+// Copies a loop's blocks: the copy, which is for few rounds, has no point. Returns the other loop's new preheader.
+BasicBlock *copyForFew(BasicBlock *Header, BasicBlock *Preheader, ArrayRef<BasicBlock *> Blocks, Value *Few);
 
 // Gives the loop a point every Stride rounds. Analyses of the function are lost.
 void stripMine(const CountedLoop &C, unsigned Stride, Runtime &RT);
