@@ -627,7 +627,7 @@ void FunctionCapture::run()
 			Sites.push_back({Call, {}, {}, 0});
 	if (Sites.empty())
 		return;
-	if (HasFrame)
+	if (HasFrame && !KeepFrames)	// a debugger looks for locals at the frame's address, which is to stay
 		sinkAddresses(F);
 	findLive(F, Sites);
 	for (Site &S : Sites)
