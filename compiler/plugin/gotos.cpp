@@ -39,6 +39,9 @@ static bool lowerGotos(Function &F)
 		for (auto [BB, N] : Labels)
 			if (Targets.contains(BB))
 				Switch->addCase(N, BB);
+		// From 0 on the number is the place in the jump table; as nobody has 0, it may lead anywhere.
+		if (Switch->getNumCases())
+			Switch->addCase(ConstantInt::get(I64, 0), Switch->case_begin()->getCaseSuccessor());
 		// As many edges from here as a target's PHIs have entries for: one now, however often it was listed.
 		for (BasicBlock *T : Targets) {
 			unsigned Listed = count(successors(Goto), T);
@@ -46,6 +49,9 @@ static bool lowerGotos(Function &F)
 
 			for (; Listed > Cases; Listed--)
 				T->removePredecessor(From, true);
+			for (; Listed < Cases; Listed++)
+				for (PHINode &P : T->phis())
+					P.addIncoming(P.getIncomingValueForBlock(From), From);
 		}
 		Goto->eraseFromParent();
 	}
