@@ -123,8 +123,14 @@ static void put_process(struct dump *d)
 	char cwd[POPCORN_IMAGE_PATH];
 	u32 i;
 
-	for (i = 0; i < POPCORN_IMAGE_TIMERS; i++)
+	for (i = 0; i < POPCORN_IMAGE_TIMERS; i++) {
 		sys(getitimer, i, &p.timer[i]);
+		/* It has ended, and begins anew when its signal, which is pending, is delivered: here it begins now. */
+		if (!p.timer[i].left_s && !p.timer[i].left_us) {
+			p.timer[i].left_s = p.timer[i].interval_s;
+			p.timer[i].left_us = p.timer[i].interval_us;
+		}
+	}
 	/* The calling thread is nobody's aim: what it sees is the process's. */
 	sys(rt_sigpending, &p.pending, 8);
 	p.pending &= ~(1ull << (POPCORN_SIGNAL - 1));
