@@ -53,6 +53,15 @@ def test_moves_at_every_point(program, opt):
     assert counts['moves'] > 50 and counts['frames'] > counts['moves'] and counts['refused'] == 0
 
 
+@pytest.mark.parametrize('how', ['clone-max=0', 'stride=3'])
+def test_ways_back_and_short_strides(program, how):
+    """All resumed in place, and with points between a few rounds of loops."""
+    name, right = program
+    built = build(name, '2', ['x86-64'], f'--opt-args=-popcorn-{how}')
+    assert run(built, 'x86-64', '1')[0][1] == right
+    assert run(built, 'x86-64', '3', '2')[0][1] == right
+
+
 @pytest.mark.parametrize('isa', ['aarch64', 'riscv64'])
 def test_moves_on_each_isa(program, isa):
     name, right = program
