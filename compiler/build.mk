@@ -9,7 +9,7 @@ COMPILER_PAGES := $(wildcard compiler/*.1)
 .PHONY: compiler install-compiler uninstall-compiler
 all: compiler
 compiler: $(COMPILER_BIN:%=build/bin/%)
-compiler: build/compiler/popcorn.so
+compiler: build/compiler/popcorn.so build/compiler/popcorn-lower
 
 $(COMPILER_BIN:%=build/bin/%): build/bin/%: compiler/%
 	@mkdir -p $(@D)
@@ -21,6 +21,11 @@ build/share/build/Makefile: compiler/program.mk
 	@mkdir -p $(@D)
 	ln -sfn ../../../$< $@
 
+build/compiler/popcorn-lower: compiler/driver/lower.cpp
+	@mkdir -p $(@D)
+	clang++-19 -std=c++17 -O1 -fno-rtti -fno-exceptions -Wall -Wextra -Werror -Wno-unused-parameter \
+		-isystem $(shell llvm-config-19 --includedir) -o $@ $< $(shell llvm-config-19 --ldflags) -lLLVM-19
+
 # The sysroot says for itself what is in it; a file that an older version had must not stay.
 install-compiler: compiler
 	rm -rf '$(COMPILER_HOME)'
@@ -28,6 +33,7 @@ install-compiler: compiler
 	install -m 644 compiler/driver/*.py '$(COMPILER_HOME)/driver'
 	install $(COMPILER_BIN:%=compiler/%) '$(COMPILER_HOME)'
 	install -m 644 build/compiler/popcorn.so '$(COMPILER_HOME)'
+	install build/compiler/popcorn-lower '$(COMPILER_HOME)'
 	grep POPCORN_VERSION include/popcorn/version.h >'$(COMPILER_HOME)/version'
 	cp -r build/compiler/sysroot '$(COMPILER_HOME)'
 	/usr/bin/python3 -m compileall -q -d '$(PREFIX)/lib/popcorn/driver' '$(COMPILER_HOME)/driver'

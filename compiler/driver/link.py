@@ -70,8 +70,7 @@ class Link:
 
     def run(self):
         self.resolve()
-        self.middle()
-        self.tools.each(self.code, self.o.targets)
+        self.lower()
         self.place()
 
     # 1
@@ -89,10 +88,10 @@ class Link:
         if not self.tools.dry:
             if not os.path.exists(self.file("all.bc")):
                 raise Failure("no input has code of the program's own")
-            self.undefined(library_symbols(o, self.sysroot))
 
-    def undefined(self, library):
-        """Say what is missing now, and not after three links."""
+    def undefined(self):
+        """Say what is missing, in the terms of the sources."""
+        library = library_symbols(self.o, self.sysroot)
         names = list(carrier.symbols(self.tools, self.file("all.bc")))
         native = {s.name for f in self.inputs.native["riscv64"] if not f.startswith("-") for s in self.native_symbols(f)}
         known = {n for n, k in names if k not in carrier.UNDEFINED} | library | native | LINKER_MADE | LOWERED
@@ -120,25 +119,23 @@ class Link:
             blob = f.read()
         return [s for s in Elf(blob).symbols() if s.section and s.bind]
 
-    # 2
+    # 2, 3
 
-    def middle(self):
-        level = self.o.level or max((p.level for p in self.inputs.parts), key="0sz123".find, default="2")
-        self.level = level
-        self.tools.must(self.passes.middle(self.file("all.bc"), self.file("mid.bc"), level, self.o.points, self.debug,
-                                          self.o.strict))
-
-    # 3
-
-    def code(self, isa):
-        retarget, code = self.passes.code(isa, self.file("mid.bc"), self.file(f"{isa}.bc"), self.file(f"{isa}.o"), self.level)
-        self.tools.must(retarget)
-        if self.tools.run(code, stdout=-1, stderr=-2) is None:
-            found = list(self.places().assembly())
-            if not found:
-                self.tools.must(code)           # says itself what was wrong
-            raise Failure("\n".join(f"{place}inline assembly that isn't for {isa}: \"{text}\"; it belongs in a .S file, "
+    def lower(self):
+        o = self.o
+        level = o.level or max((p.level for p in self.inputs.parts), key="0sz123".find, default="2")
+        if self.tools.run(self.passes.lower(self.tools.dir, level, o, self.debug)) is not None:
+            return
+        said = {i: self.file(f"{i}.err") for i in o.targets if os.path.exists(self.file(f"{i}.err"))}
+        wrong = [i for i, f in said.items() if os.path.getsize(f)]
+        if not wrong:
+            raise Failure("")               # it has said itself what was wrong
+        found = list(self.places().assembly())
+        if found:
+            raise Failure("\n".join(f"{place}inline assembly that isn't for {wrong[0]}: \"{text}\"; it belongs in a .S file, "
                                     "behind #if defined(__x86_64__) and so on" for place, text in found))
+        with open(said[wrong[0]], encoding="utf-8", errors="replace") as f:
+            raise Failure(f.read())
 
     def places(self):
         text = self.tools.must(["llvm-dis-19", self.file("all.bc"), "-o", "-"], stdout=-1)
@@ -157,8 +154,11 @@ class Link:
     def learn(self, isa, symbols=()):
         """The first link: which sections take part."""
         out, text = self.file(f"{isa}.first"), self.file(f"{isa}.map")
-        self.tools.must(self.command(isa, "-S", "-Map", text, *(f"--defsym={s}={layout.isa.DATA}" for s in OF_THE_LAYOUT),
-                                     *(f"--undefined={s}" for s in symbols), "-o", out))
+        cmd = self.command(isa, "-S", "-Map", text, *(f"--defsym={s}={layout.isa.DATA}" for s in OF_THE_LAYOUT),
+                           *(f"--undefined={s}" for s in symbols), "-o", out)
+        if self.tools.run(cmd, stderr=-3) is None:
+            self.undefined()
+            self.tools.must(cmd)            # says itself what was wrong
         if self.tools.dry:
             return []
         with open(text, encoding="utf-8", errors="surrogateescape") as t, open(out, "rb") as b:

@@ -187,11 +187,11 @@ class Compiler:
             if not one:
                 self.tools.must(self.front(language, *self.deps_words(output), "-emit-llvm", "-S", path, "-o", output))
                 continue
-            bc, level, passes = self.tools.dir + "/unit.bc", self.o.level or "0", self.passes()
-            self.bitcode(path, language, bc, output)
-            self.tools.must(passes.middle(bc, bc, level, self.o.points, self.o.debug, self.o.strict))
-            for cmd in passes.code(self.o.targets[0], bc, bc, output, level):
-                self.tools.must(["-S" if w == "-c" else w for w in cmd])
+            work = self.tools.dir
+            self.bitcode(path, language, work + "/all.bc", output)
+            self.tools.must(self.passes().lower(work, self.o.level or "0", self.o, self.o.debug, True))
+            if not self.tools.dry:
+                shutil.move(f"{work}/{self.o.targets[0]}.s", output)
 
     def inputs(self):
         """Everything that is linked, in order; sources are compiled first, several at a time."""

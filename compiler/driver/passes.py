@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""Commands that transform the program: the passes that all ISAs share, and each ISA's code generation."""
+"""The command that makes each ISA's code of the program: the passes that all ISAs share, and code generation."""
 
 import os
-
-from .isa import ISAS
 
 
 class Passes:
@@ -12,24 +10,14 @@ class Passes:
     def __init__(self, plugin, never):
         self.plugin, self.never = plugin, never
 
-    def _opt(self, *words):
-        return ["opt-19", "-load-pass-plugin", self.plugin, *words]
-
-    def middle(self, source, output, level, points, debug, strict):
-        # Vectors are left to each ISA. The cost model of this stage is x86-64's.
-        pipeline = ["popcorn-varargs", "popcorn-retarget-x86-64"] + ["popcorn-strict"] * strict
+    def lower(self, directory, level, o, debug, text=False):
+        """From all.bc in the directory; lower.cpp says to what. o: the command line's options."""
+        pipeline = ["popcorn-varargs", "popcorn-retarget-x86-64"] + ["popcorn-strict"] * o.strict
         if level != "0":
             pipeline.append(f"thinlto-pre-link<O{level}>")
-        pipeline += ["popcorn-strict-nan"] * strict
+        pipeline += ["popcorn-strict-nan"] * o.strict
         pipeline += ["popcorn-points", "popcorn-capture", "popcorn-extern", "popcorn-report", "verify"]
-        extra = [f"-popcorn-never={self.never}"] if os.path.exists(self.never) else []
-        extra += [f"-popcorn-points={points}"] if points else []
-        extra += ["-popcorn-keep-frames"] if debug else []
-        return self._opt("-mtriple=" + ISAS["x86-64"].triple, "-vectorize-loops=false", "-vectorize-slp=false", *extra, "-passes=" + ",".join(pipeline),
-                         source, "-o", output)
-
-    def code(self, isa, source, lowered, output, level):
-        i = ISAS[isa]
-        yield self._opt(f"-passes=popcorn-retarget-{isa}", source, "-o", lowered)
-        yield ["clang-19", "--target=" + i.triple, *i.flags, "-O" + (level if level != "0" else "1"), "-x", "ir", "-c",
-               lowered, "-o", output, "-ffunction-sections", "-fdata-sections", "-fno-pic"]
+        return [os.path.dirname(self.plugin) + "/popcorn-lower", "program", self.plugin, ",".join(pipeline),
+                level if level != "0" else "1", directory, ",".join(o.targets), *(["-S"] if text else []),
+                *([f"-popcorn-never={self.never}"] if os.path.exists(self.never) else []),
+                *([f"-popcorn-points={o.points}"] if o.points else []), *(["-popcorn-keep-frames"] if debug else [])]

@@ -13,11 +13,6 @@ build/source/%:
 	cluster/fetch source-$*
 .PRECIOUS: build/source/%
 
-build/compiler/popcorn-lower: compiler/libc/lower.cpp
-	@mkdir -p $(@D)
-	clang++-19 -std=c++17 -O1 -fno-rtti -fno-exceptions -Wall -Wextra -Werror -Wno-unused-parameter \
-		-isystem $(shell llvm-config-19 --includedir) -o $@ $< $(shell llvm-config-19 --ldflags) -lLLVM-19
-
 $(LIBC_RT): build/compiler/sysroot/lib/%/libpopcorn.a: build/compiler/rt/%/libpopcorn-rt.a
 	@mkdir -p $(@D)
 	cp $< $@

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
-// Turns canonical bitcode files into one native object per ISA: the passes that all ISAs share are run once,
-// and one process does many files, because starting LLVM takes longer than compiling a small one.
+// Turns canonical bitcode into one native object per ISA: the passes that all ISAs share are run once, and one process
+// does it all, because starting LLVM takes longer than compiling a small file.
 //
-// usage: popcorn-lower PLUGIN PASSES NEVER DIR < LIST
+// usage: popcorn-lower program PLUGIN PASSES LEVEL DIR ISA,... [OPTION]...
+//        popcorn-lower units PLUGIN PASSES NEVER DIR < LIST
 //        popcorn-lower calls < LIST
 //
-// PASSES is the pipeline for the module as a whole; NEVER is the plugin's -popcorn-never. Each line of LIST is
-// INPUT UNIT KIND: DIR/<isa>/UNIT.o is written for each ISA, with points of that KIND. The second form prints who calls
-// whom:
-//
+// PASSES is the pipeline for the module as a whole. "program" reads DIR/all.bc and writes DIR/mid.bc, what PASSES made of
+// it, and DIR/ISA.o, or with -S first of all, DIR/ISA.s; the ISAs are done at the same time. OPTIONs are the plugin's; LEVEL
+// is 1, 2, 3, s or z, and what one ISA's code generation says is in DIR/ISA.err. The C library's files are "units": NEVER is
+// the plugin's -popcorn-never, and of each line INPUT UNIT KIND comes DIR/ISA/UNIT.o, with points of that KIND. The last form
+// prints who calls whom:
 //   F UNIT NAME local|global loop|- CALLEE...    a function; CALLEE is * for an indirect call
 //   A UNIT NAME TARGET                            an alias
 //   C NAME                                        what code generation may call by itself
@@ -16,6 +18,7 @@
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/StringSet.h"
 #include "llvm/Analysis/CFG.h"
+#include "llvm/Bitcode/BitcodeWriter.h"
 #include "llvm/IR/InstIterator.h"
 #include "llvm/IR/IntrinsicInst.h"
 #include "llvm/IR/LegacyPassManager.h"
@@ -35,6 +38,8 @@
 #include <iostream>
 #include <set>
 #include <sstream>
+#include <sys/wait.h>
+#include <unistd.h>
 
 using namespace llvm;
 
@@ -66,47 +71,76 @@ std::unique_ptr<Module> read(const std::string &File, LLVMContext &C) {
 
 class Lower {
 public:
-  Lower(StringRef PluginFile, StringRef Passes, StringRef NeverFile, StringRef Dir)
-      : Plugin(load(PluginFile)), Passes(Passes), NeverOption("-popcorn-never=" + NeverFile.str()), Dir(Dir) {
-    ErrorOr<std::unique_ptr<MemoryBuffer>> Names = MemoryBuffer::getFile(NeverFile);
-    if (!Names)
-      die(NeverFile + ": " + Names.getError().message());
-    for (line_iterator Line(**Names); !Line.is_at_eof(); ++Line)
-      Never.insert(*Line);
+  Lower(StringRef PluginFile, StringRef Passes, StringRef Level) : Plugin(load(PluginFile)), Passes(Passes), Level(Level) {
     for (const Isa &I : Isas) {
       std::string Error;
       const Target *T = TargetRegistry::lookupTarget(I.Triple, Error);
       if (!T)
         die(Error);
       TargetOptions O;
-      O.FunctionSections = O.DataSections = O.UniqueSectionNames = true;
-      O.ForceDwarfFrameSection = true;	// for backtraces; not loaded, and dropped without -g
-      Machines.emplace_back(T->createTargetMachine(I.Triple, I.Cpu, I.Features, O, Reloc::Static,
-                                                   CodeModel::Small, CodeGenOptLevel::Default));
+      O.FunctionSections = O.DataSections = O.UniqueSectionNames = O.UseInitArray = true;
+      CodeGenOptLevel L = Level == "1" ? CodeGenOptLevel::Less : Level == "3" ? CodeGenOptLevel::Aggressive
+                                                                              : CodeGenOptLevel::Default;
+      Machines.emplace_back(T->createTargetMachine(I.Triple, I.Cpu, I.Features, O, Reloc::Static, CodeModel::Small, L));
       if (StringRef(I.Name) == "riscv64")
         Machines.back()->Options.MCOptions.ABIName = "lp64d";
     }
   }
 
-  void file(const std::string &Input, const std::string &Unit, const std::string &Kind) {
+  void program(const std::string &Dir, StringRef Targets, CodeGenFileType Type, ArrayRef<std::string> Options) {
+    LLVMContext C;
+    std::unique_ptr<Module> M = read(Dir + "/all.bc", C);
+    StringRef Suffix = Type == CodeGenFileType::ObjectFile ? ".o" : ".s";
+    SmallVector<pid_t> Children;
+    bool Failed = false;
+
+    parseOptions(Options);
+    run(*M, Passes, Machines[0].get(), false);
+    write(Dir + "/mid.bc", [&](raw_pwrite_stream &OS) { WriteBitcodeToFile(*M, OS); });
+    for (unsigned N = 0; N < std::size(Isas); N++) {
+      if (!is_contained(split(Targets, ','), Isas[N].Name))
+        continue;
+      Children.push_back(fork());
+      if (Children.back() < 0)
+        die("fork: " + Twine(strerror(errno)));
+      if (!Children.back()) {
+        std::string Said = Dir + "/" + Isas[N].Name + ".err";
+        if (!freopen(Said.c_str(), "w", stderr))
+          _exit(1);
+        code(*M, N, Dir + "/" + Isas[N].Name + Suffix.str(), Type);
+        _exit(0);
+      }
+    }
+    for (pid_t Child : Children) {
+      int Status;
+      Failed |= waitpid(Child, &Status, 0) < 0 || Status;
+    }
+    if (Failed)
+      exit(2);
+  }
+
+  void unit(const std::string &Input, const std::string &Unit, const std::string &Kind, const std::string &NeverFile,
+            const std::string &Dir) {
     LLVMContext C;
     std::unique_ptr<Module> M = read(Input, C);
-    options(Unit, Kind);
+    std::vector<std::string> Options{"-popcorn-unit=" + Unit, "-popcorn-points=" + Kind, "-popcorn-never=" + NeverFile};
+    if (Kind == "manual") // no loops that stop: nothing to gain from copies
+      Options.push_back("-popcorn-clone-max=0");
+    parseOptions(Options);
     keepApart(*M);
     run(*M, Passes, Machines[0].get(), false);
     for (unsigned N = 0; N < std::size(Isas); N++) {
-      const char *Isa = Isas[N].Name;
-      TargetMachine *TM = Machines[N].get();
-      std::unique_ptr<Module> Copy = CloneModule(*M);
-      run(*Copy, std::string("popcorn-retarget-") + Isa, TM, false);
-      run(*Copy, "default<O2>", TM, true);
-      write(Dir + "/" + Isa + "/" + Unit + ".o", [&](raw_pwrite_stream &OS) {
-        legacy::PassManager PM;
-        if (TM->addPassesToEmitFile(PM, OS, nullptr, CodeGenFileType::ObjectFile))
-          die("no object files for " + Twine(Isa));
-        PM.run(*Copy);
-      });
+      Machines[N]->Options.ForceDwarfFrameSection = true; // for backtraces; not loaded, and dropped without -g
+      code(*CloneModule(*M), N, Dir + "/" + Isas[N].Name + "/" + Unit + ".o", CodeGenFileType::ObjectFile);
     }
+  }
+
+  void never(StringRef File) {
+    ErrorOr<std::unique_ptr<MemoryBuffer>> Names = MemoryBuffer::getFile(File);
+    if (!Names)
+      die(File + ": " + Names.getError().message());
+    for (line_iterator Line(**Names); !Line.is_at_eof(); ++Line)
+      Never.insert(*Line);
   }
 
 private:
@@ -118,16 +152,42 @@ private:
   }
 
   // The plugin's options are LLVM's: given anew for each file, as a process of its own would get them.
-  void options(const std::string &Unit, const std::string &Kind) {
-    cl::ResetAllOptionOccurrences();
-    std::vector<std::string> Args{"popcorn-lower", "-popcorn-unit=" + Unit, "-popcorn-points=" + Kind};
-    Args.push_back(NeverOption);
-    if (Kind == "manual") // no loops that stop: nothing to gain from copies
-      Args.push_back("-popcorn-clone-max=0");
-    std::vector<const char *> Argv;
-    for (std::string &A : Args)
+  static void parseOptions(ArrayRef<std::string> Args) {
+    std::vector<const char *> Argv{"popcorn-lower"};
+    for (const std::string &A : Args)
       Argv.push_back(A.c_str());
+    cl::ResetAllOptionOccurrences();
     cl::ParseCommandLineOptions(Argv.size(), Argv.data());
+  }
+
+  // Frames are saved in cold blocks of nothing but stores, which nobody needs in vectors: to weigh that up for each took
+  // most of the time that large functions needed.
+  static void keepScalar(Module &M) {
+    Function *Save = M.getFunction("__popcorn_save");
+    if (!Save)
+      return;
+    for (User *Record : Save->users())
+      for (User *U : Record->users()) {
+        SmallVector<User *> Stores{U};
+        if (isa<GetElementPtrInst>(U))
+          Stores.assign(U->user_begin(), U->user_end());
+        for (User *S : Stores)
+          if (isa<StoreInst>(S))
+            cast<StoreInst>(S)->setVolatile(true);
+      }
+  }
+
+  void code(Module &M, unsigned N, const std::string &Output, CodeGenFileType Type) {
+    TargetMachine *TM = Machines[N].get();
+    run(M, std::string("popcorn-retarget-") + Isas[N].Name, TM, false);
+    keepScalar(M);
+    run(M, "default<O" + Level + ">", TM, true);
+    write(Output, [&](raw_pwrite_stream &OS) {
+      legacy::PassManager PM;
+      if (TM->addPassesToEmitFile(PM, OS, nullptr, Type))
+        die("no code for " + Twine(Isas[N].Name));
+      PM.run(M);
+    });
   }
 
   // Each call under which a thread may move costs code for all that is live there, which is more in a function that
@@ -190,7 +250,7 @@ private:
 
   PassPlugin Plugin;
   StringSet<> Never;
-  std::string Passes, NeverOption, Dir;
+  std::string Passes, Level;
   std::vector<std::unique_ptr<TargetMachine>> Machines;
 };
 
@@ -228,22 +288,35 @@ void printCalls(const std::string &Input, const std::string &Unit) {
 } // namespace
 
 int main(int Argc, char **Argv) {
+  SmallVector<std::string> Args(Argv + 1, Argv + Argc);
+  StringRef Form = Args.empty() ? "" : StringRef(Args[0]);
   std::unique_ptr<Lower> L;
-  if (Argc == 5) {
+
+  if ((Form == "program" && Args.size() >= 6) || (Form == "units" && Args.size() == 5)) {
     InitializeAllTargetInfos();
     InitializeAllTargets();
     InitializeAllTargetMCs();
     InitializeAllAsmPrinters();
     InitializeAllAsmParsers();
-    L = std::make_unique<Lower>(Argv[1], Argv[2], Argv[3], Argv[4]);
-  } else if (Argc == 2 && StringRef(Argv[1]) == "calls") {
+    L = std::make_unique<Lower>(Args[1], Args[2], Form == "program" ? Args[3] : "2");
+  } else if (Form != "calls" || Args.size() != 1) {
+    die("usage: popcorn-lower program PLUGIN PASSES LEVEL DIR ISA,... [OPTION]...; units PLUGIN PASSES NEVER DIR < LIST; "
+        "calls < LIST");
+  }
+  if (Form == "program") {
+    bool Text = Args.size() > 6 && Args[6] == "-S";
+    L->program(Args[4], Args[5], Text ? CodeGenFileType::AssemblyFile : CodeGenFileType::ObjectFile,
+               ArrayRef(Args).drop_front(6 + Text));
+    return 0;
+  }
+  if (Form == "units") {
+    L->never(Args[3]);
+  } else {
 #define HANDLE_LIBCALL(Code, Name)                                                                                     \
   if (const char *N = Name)                                                                                            \
     outs() << "C " << N << "\n";
 #include "llvm/IR/RuntimeLibcalls.def"
 #undef HANDLE_LIBCALL
-  } else {
-    die("usage: popcorn-lower PLUGIN PASSES NEVER DIR < LIST, or popcorn-lower calls < LIST");
   }
   for (std::string Line; std::getline(std::cin, Line);) {
     std::istringstream S(Line);
@@ -251,7 +324,7 @@ int main(int Argc, char **Argv) {
     if (!(S >> Input >> Unit) || (L && !(S >> Kind)))
       die("bad line: " + Line);
     if (L)
-      L->file(Input, Unit, Kind);
+      L->unit(Input, Unit, Kind, Args[3], Args[4]);
     else
       printCalls(Input, Unit);
   }
