@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
 """Suite compiler: programs of popcorn-cc that don't migrate, beside clang -O2 -flto on the same musl, x86-64.
 
-instructions are callgrind's; time is the process's CPU time, the two in turns; text is what the binary has that is executable; build
-is the CPU time of the link, for three ISAs against one, from the same bitcode. Row "geomean" sums up the rest.
+instructions are callgrind's; time is the process's CPU time, the two in turns; text is the program's and the C
+library's code, gaps between functions with it; text-all is all that is executable in the binary, the runtime with it;
+build is the CPU time from the front end's bitcode to binaries, for three ISAs against one. Row "geomean" sums up the
+rest. Program "lua" is Debian's, for text and build only. frame, warm and cold are what
+microbench/compiler/moves/handover.c prints: capture and resumption of one more frame, and of a stack of 10.
 """
 
 import math
@@ -23,8 +26,13 @@ from libresult import TOP, ResultError
 
 CC = TOP / "build" / "bin" / "popcorn-cc"
 PLAIN = TOP / "build" / "compiler" / "plain-musl"
+RUNTIME = TOP / "build" / "compiler" / "sysroot" / "lib" / "x86-64" / "libpopcorn.a"
+LUA = TOP / "build" / "source" / "lua5.4" / "src"
 SOURCES = TOP / "microbench" / "compiler"
-ROWS = ("instructions", "time", "text", "build")
+COMPARED = ("instructions", "time", "text", "text-all", "build")
+MOVES = ("frame", "warm", "cold")
+ROWS = COMPARED + MOVES
+BIG = "lua"
 FLOOR = "clang -O2 -flto"
 LIMIT = 600         # seconds of one process
 WHOLE = "geomean"
@@ -51,11 +59,11 @@ def run(cmd, **options):
 class Ours:
     name = "popcorn-cc -O2"
 
-    def compile(self, source, obj):
-        run([CC, "-O2", "-c", source, "-o", obj])
+    def compile(self, source, obj, *words):
+        run([CC, "-O2", *words, "-c", source, "-o", obj])
 
-    def link(self, obj, prog):
-        return run([CC, "-O2", obj, "-o", prog, "-lm"])[1]
+    def build(self, objs, prog):
+        return run([CC, "-O2", *objs, "-o", prog, "-lm"])[1]
 
     def native(self, prog):
         return f"{prog}_x86-64"
@@ -67,14 +75,18 @@ class Plain:
     def __init__(self):
         self.libgcc = run(["gcc", "-print-libgcc-file-name"])[0].stdout.strip()
 
-    def compile(self, source, obj):
-        run(["clang-19", "-O2", "-flto", *LANGUAGE, "-nostdlibinc", "-isystem", PLAIN / "include", "-c", source, "-o",
-             obj])
+    def compile(self, source, obj, *words):
+        run(["clang-19", "-O2", "-flto", "-Xclang", "-disable-llvm-passes", *LANGUAGE, "-nostdlibinc", "-isystem",
+             PLAIN / "include", *words, "-c", source, "-o", obj])
 
-    def link(self, obj, prog):
-        lib = PLAIN / "lib"
-        return run(["clang-19", "-O2", "-flto", "-fuse-ld=lld-19", "-static", "-no-pie", "-nostdlib", "-Wl,--gc-sections",
-                    lib / "crt1.o", lib / "crti.o", obj, lib / "libc.a", self.libgcc, lib / "crtn.o", "-o", prog])[1]
+    def build(self, objs, prog):
+        lib, made, took = PLAIN / "lib", [], 0
+        for obj in objs:
+            made.append(f"{obj}.lto")
+            took += run(["clang-19", "-O2", "-flto", "-x", "ir", "-c", obj, "-o", made[-1]])[1]
+        link = ["clang-19", "-O2", "-flto", "-fuse-ld=lld-19", "-static", "-nostdlib", "-Wl,--gc-sections", lib / "crt1.o",
+                lib / "crti.o", *made, lib / "libc.a", self.libgcc, lib / "crtn.o", "-o", prog]
+        return took + run(link)[1]
 
     def native(self, prog):
         return str(prog)
@@ -103,6 +115,18 @@ def text(prog):
     return total
 
 
+def functions(path):
+    """Names and sizes of the functions of a binary or an archive."""
+    out = run(["llvm-nm-19", "-S", "--defined-only", path])[0].stdout
+    return {m[2]: int(m[1], 16) for m in re.finditer(r"(?m)^[0-9a-f]+ ([0-9a-f]+) [tTwW] (\S+)$", out)}
+
+
+def runtime(prog):
+    """Bytes of the runtime's functions in a binary."""
+    mine = functions(RUNTIME).keys()
+    return sum(-(-size // 16) * 16 for name, size in functions(prog).items() if name in mine)
+
+
 def geomean(values):
     return math.exp(statistics.fmean(map(math.log, values)))
 
@@ -118,17 +142,20 @@ class Suite:
     def put(self, row, program, side, value):
         self.figures.setdefault((row, program), ([], []))[side].append(value)
 
-    def build(self, source):
-        """Both binaries; the links are timed in turns if asked."""
-        name = source.stem
+    def build(self, name, sources, *words):
+        """Both binaries; the builds are timed in turns if asked."""
+        objs = [[self.dir / f"{name}.{s.stem}.{i}.o" for s in sources] for i in (0, 1)]
         for i, side in enumerate(self.sides):
-            side.compile(source, self.dir / f"{name}.{i}.o")
-        for n in range(self.rounds if "build" in self.rows else 1):
+            for source, obj in zip(sources, objs[i]):
+                side.compile(source, obj, *words)
+        for n in range((self.rounds if name != BIG else 1) if "build" in self.rows else 1):
             for i in (0, 1) if n % 2 == 0 else (1, 0):
-                side = self.sides[i]
-                took = side.link(self.dir / f"{name}.{i}.o", self.dir / f"{name}.{i}")
+                took = self.sides[i].build(objs[i], self.dir / f"{name}.{i}")
                 self.put("build", name, i, took * 1e6)
         self.built[name] = [side.native(self.dir / f"{name}.{i}") for i, side in enumerate(self.sides)]
+
+    def compare(self, name):
+        """Do both print the same?"""
         outputs = [run([p])[0].stdout for p in self.built[name]]
         if outputs[0] != outputs[1]:
             raise ResultError(f"{name}: prints {outputs[0]!r}, compiled by clang {outputs[1]!r}")
@@ -136,17 +163,29 @@ class Suite:
     def measure(self, name):
         progs = self.built[name]
         for i, prog in enumerate(progs):
-            self.put("text", name, i, text(prog))
-            if "instructions" in self.rows:
+            self.put("text-all", name, i, text(prog))
+            self.put("text", name, i, text(prog) - (0 if i else runtime(prog)))
+            if "instructions" in self.rows and name != BIG:
                 self.put("instructions", name, i, instructions(prog))
-        for n in range(self.rounds * 3 if "time" in self.rows else 0):
+        for n in range(self.rounds * 3 if "time" in self.rows and name != BIG else 0):
             for i in (0, 1) if n % 2 == 0 else (1, 0):
                 self.put("time", name, i, run([progs[i]])[1] * 1e6)
 
+    def moves(self):
+        """What a move costs without the way in between: medians of several processes."""
+        prog, found = self.dir / "handover", {}
+        run([CC, "-O2", SOURCES / "moves" / "handover.c", "-o", prog])
+        for _ in range(self.rounds):
+            out = run([prog], env=os.environ | {"POPCORN_NODES": "2"})[0].stdout
+            for name, value in re.findall(r"(?m)^(\w+) ([\d.]+)$", out):
+                found.setdefault(name, []).append(float(value))
+        return [self.row(name, "handover", "ns", statistics.median(found[name]), None, None, found[name])
+                for name in MOVES if name in self.rows and name in found]
+
     def result(self):
-        units = {"instructions": "insn", "time": "us", "text": "bytes", "build": "us"}
+        units = {"instructions": "insn", "time": "us", "text": "bytes", "text-all": "bytes", "build": "us"}
         rows = []
-        for row in self.rows:
+        for row in (r for r in self.rows if r in COMPARED):
             ratios, sums = [], []
             for (r, name), (ours, plain) in self.figures.items():
                 if r != row or not ours or not plain:
@@ -155,6 +194,8 @@ class Suite:
                 ratio = statistics.median(x / y for x, y in zip(ours, plain))
                 ratios.append(ratio)
                 sums.append((a, b))
+                if name == BIG:
+                    ratios.pop(), sums.pop()        # beside the others, not among them
                 rows.append(self.row(row, name, units[row], a, b, ratio, ours))
             if ratios:
                 a, b = (geomean([s[i] for s in sums]) for i in (0, 1))
@@ -166,26 +207,49 @@ class Suite:
     def row(name, program, unit, ours, plain, ratio, all_ours, **extra):
         stats = {"min": min(all_ours), "median": ours, "avg": statistics.fmean(all_ours), "p99": max(all_ours),
                  "p999": None}
-        r = libresult.row("compiler", name, "user", "none", 0, unit, stats, FLOOR, plain, program=program, **extra)
+        floor = FLOOR if plain is not None else None
+        r = libresult.row("compiler", name, "user", "none", 0, unit, stats, floor, plain, program=program, **extra)
         r["ratio"] = libresult.round_sig(ratio)
         return r
 
-    def run(self):
-        sources = sorted(SOURCES.glob("*.c"))
+    def programs(self):
+        """(name, sources, options) of each."""
+        names = [s.stem for s in sorted(SOURCES.glob("*.c"))] + [BIG]
         if self.args.programs:
-            sources = [SOURCES / f"{n}.c" for n in libplan.only([s.stem for s in sources], self.args.programs)]
+            names = libplan.only(names, self.args.programs)
+        elif not {"text", "text-all", "build"} & set(self.rows):
+            names.remove(BIG)
+        for name in names:
+            if name != BIG:
+                yield name, [SOURCES / f"{name}.c"], ()
+                continue
+            libfloor.make("build/source/lua5.4")
+            own = self.dir / "include"
+            own.mkdir()
+            (own / "lua5.4-deb-multiarch.h").write_text('#define DEB_HOST_MULTIARCH "none"\n')
+            yield name, sorted(set(LUA.glob("*.c")) - {LUA / "luac.c"}), ("-DLUA_USE_POSIX", f"-I{own}")
+
+    def run(self):
         self.rows = libplan.only(list(ROWS), self.args.rows)
-        progress = libplan.Progress(len(sources), self.args.quiet)
-        for source in sources:
-            progress.step(source.stem)
+        programs = list(self.programs()) if set(self.rows) & set(COMPARED) else []
+        progress = libplan.Progress(len(programs), self.args.quiet)
+        for name, sources, words in programs:
+            progress.step(name)
             try:
-                self.build(source)
-                self.measure(source.stem)
+                self.build(name, sources, *words)
+                if name != BIG:
+                    self.compare(name)
+                self.measure(name)
             except ResultError as e:
                 self.errors.append(str(e))
-                libplan.complain(f"{source.stem}: {e}")
+                libplan.complain(f"{name}: {e}")
         progress.end()
-        return self.result()
+        try:
+            return self.result() + (self.moves() if set(self.rows) & set(MOVES) else [])
+        except ResultError as e:
+            self.errors.append(str(e))
+            libplan.complain(str(e))
+            return self.result()
 
 
 def table(rows):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 TOP = Path(__file__).resolve().parent.parent
 
-UNITS = ("us", "insn", "bytes", "MB/s", "1/s")
+UNITS = ("us", "ns", "insn", "bytes", "MB/s", "1/s")
 RATES = ("MB/s", "1/s")
 ENGINES = ("kernel", "user")
 TRANSPORTS = ("rdma", "tcp", "shm", "ucx", "verbs", "mpi", "none")

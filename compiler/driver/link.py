@@ -4,9 +4,9 @@ The link: 1. resolve symbols, all bitcode into one module; 2. the passes on it; 
 4. a first link per ISA tells what takes part, one layout for all is made of that, and the second link follows it.
 """
 
-import hashlib
 import os
 import shutil
+from _blake2 import blake2b     # hashlib loads OpenSSL, which takes longer than all else here
 
 from . import carrier, check, layout
 from .elf import Elf
@@ -132,8 +132,8 @@ class Link:
             raise Failure("")               # it has said itself what was wrong
         found = list(self.places().assembly())
         if found:
-            raise Failure("\n".join(f"{place}inline assembly that isn't for {wrong[0]}: \"{text}\"; it belongs in a .S file, "
-                                    "behind #if defined(__x86_64__) and so on" for place, text in found))
+            raise Failure("\n".join(f"{place}inline assembly that isn't for {wrong[0]}: \"{text}\"; it belongs in a "
+                                    ".S file, behind #if defined(__x86_64__) and so on" for place, text in found))
         with open(said[wrong[0]], encoding="utf-8", errors="replace") as f:
             raise Failure(f.read())
 
@@ -184,7 +184,7 @@ class Link:
         if not self.tools.dry:
             plan = layout.Layout(live)
             with open(self.file("mid.bc"), "rb") as f:
-                identity = hashlib.sha256(f.read())
+                identity = blake2b(f.read(), digest_size=32)
             identity.update(repr(plan.slots).encode())
 
         def final(isa):

@@ -2,15 +2,16 @@
 // Turns canonical bitcode into one native object per ISA: the passes that all ISAs share are run once, and one process
 // does it all, because starting LLVM takes longer than compiling a small file.
 //
-// usage: popcorn-lower program PLUGIN PASSES LEVEL DIR ISA,... [OPTION]...
+// usage: popcorn-lower program PLUGIN PASSES LEVEL DIR ISA,... [-S] [-g] [OPTION]...
 //        popcorn-lower units PLUGIN PASSES NEVER DIR < LIST
 //        popcorn-lower calls < LIST
 //
-// PASSES is the pipeline for the module as a whole. "program" reads DIR/all.bc and writes DIR/mid.bc, what PASSES made of
-// it, and DIR/ISA.o, or with -S first of all, DIR/ISA.s; the ISAs are done at the same time. OPTIONs are the plugin's; LEVEL
-// is 1, 2, 3, s or z, and what one ISA's code generation says is in DIR/ISA.err. The C library's files are "units": NEVER is
-// the plugin's -popcorn-never, and of each line INPUT UNIT KIND comes DIR/ISA/UNIT.o, with points of that KIND. The last form
-// prints who calls whom:
+// PASSES is the pipeline for the module as a whole. "program" reads DIR/all.bc and writes DIR/mid.bc, what PASSES made
+// of it, and DIR/ISA.o, or with -S DIR/ISA.s; the ISAs are done at the same time. Without -g the sources' lines are for
+// messages of PASSES only. OPTIONs are the plugin's; LEVEL is -O's; what the code generation for one ISA says is in
+// DIR/ISA.err. The C library's files are "units": NEVER is the plugin's -popcorn-never, and of each line INPUT UNIT KIND
+// comes DIR/ISA/UNIT.o, with points of that KIND. The last form prints who calls whom:
+//
 //   F UNIT NAME local|global loop|- CALLEE...    a function; CALLEE is * for an indirect call
 //   A UNIT NAME TARGET                            an alias
 //   C NAME                                        what code generation may call by itself
@@ -19,6 +20,7 @@
 #include "llvm/ADT/StringSet.h"
 #include "llvm/Analysis/CFG.h"
 #include "llvm/Bitcode/BitcodeWriter.h"
+#include "llvm/IR/DebugInfo.h"
 #include "llvm/IR/InstIterator.h"
 #include "llvm/IR/IntrinsicInst.h"
 #include "llvm/IR/LegacyPassManager.h"
@@ -71,7 +73,8 @@ std::unique_ptr<Module> read(const std::string &File, LLVMContext &C) {
 
 class Lower {
 public:
-  Lower(StringRef PluginFile, StringRef Passes, StringRef Level) : Plugin(load(PluginFile)), Passes(Passes), Level(Level) {
+  Lower(StringRef PluginFile, StringRef Passes, StringRef Level)
+      : Plugin(load(PluginFile)), Passes(Passes), Level(Level) {
     for (const Isa &I : Isas) {
       std::string Error;
       const Target *T = TargetRegistry::lookupTarget(I.Triple, Error);
@@ -79,15 +82,17 @@ public:
         die(Error);
       TargetOptions O;
       O.FunctionSections = O.DataSections = O.UniqueSectionNames = O.UseInitArray = true;
-      CodeGenOptLevel L = Level == "1" ? CodeGenOptLevel::Less : Level == "3" ? CodeGenOptLevel::Aggressive
-                                                                              : CodeGenOptLevel::Default;
+      CodeGenOptLevel L = Level == "0" || Level == "1" ? CodeGenOptLevel::Less
+                          : Level == "3"               ? CodeGenOptLevel::Aggressive
+                                                       : CodeGenOptLevel::Default;
       Machines.emplace_back(T->createTargetMachine(I.Triple, I.Cpu, I.Features, O, Reloc::Static, CodeModel::Small, L));
       if (StringRef(I.Name) == "riscv64")
         Machines.back()->Options.MCOptions.ABIName = "lp64d";
     }
   }
 
-  void program(const std::string &Dir, StringRef Targets, CodeGenFileType Type, ArrayRef<std::string> Options) {
+  void program(const std::string &Dir, StringRef Targets, CodeGenFileType Type, bool Debug,
+               ArrayRef<std::string> Options) {
     LLVMContext C;
     std::unique_ptr<Module> M = read(Dir + "/all.bc", C);
     StringRef Suffix = Type == CodeGenFileType::ObjectFile ? ".o" : ".s";
@@ -96,6 +101,8 @@ public:
 
     parseOptions(Options);
     run(*M, Passes, Machines[0].get(), false);
+    if (!Debug)
+      StripDebugInfo(*M);
     write(Dir + "/mid.bc", [&](raw_pwrite_stream &OS) { WriteBitcodeToFile(*M, OS); });
     for (unsigned N = 0; N < std::size(Isas); N++) {
       if (!is_contained(split(Targets, ','), Isas[N].Name))
@@ -160,8 +167,8 @@ private:
     cl::ParseCommandLineOptions(Argv.size(), Argv.data());
   }
 
-  // Frames are saved in cold blocks of nothing but stores, which nobody needs in vectors: to weigh that up for each took
-  // most of the time that large functions needed.
+  // Frames are saved in cold blocks of nothing but stores, which nobody needs in vectors: to weigh that up for each
+  // took most of the time that large functions needed.
   static void keepScalar(Module &M) {
     Function *Save = M.getFunction("__popcorn_save");
     if (!Save)
@@ -181,7 +188,7 @@ private:
     TargetMachine *TM = Machines[N].get();
     run(M, std::string("popcorn-retarget-") + Isas[N].Name, TM, false);
     keepScalar(M);
-    run(M, "default<O" + Level + ">", TM, true);
+    run(M, Level == "0" ? "default<O1>" : "function(simplifycfg)", TM, true);
     write(Output, [&](raw_pwrite_stream &OS) {
       legacy::PassManager PM;
       if (TM->addPassesToEmitFile(PM, OS, nullptr, Type))
@@ -215,10 +222,19 @@ private:
         F->addFnAttr(Attribute::NoInline);
   }
 
-  // Vectors are each ISA's own; what the ISAs share is weighed up for x86-64.
-  void run(Module &M, StringRef Pipeline, TargetMachine *TM, bool Vectors) {
+  OptimizationLevel optimization() const {
+    return Level == "1"   ? OptimizationLevel::O1
+           : Level == "3" ? OptimizationLevel::O3
+           : Level == "s" ? OptimizationLevel::Os
+           : Level == "z" ? OptimizationLevel::Oz
+                          : OptimizationLevel::O2;
+  }
+
+  // Vectors are each ISA's own; what the ISAs share is weighed up for x86-64. What was simplified for all is not
+  // simplified again: for one ISA come only the late optimizations.
+  void run(Module &M, StringRef Pipeline, TargetMachine *TM, bool OneIsa) {
     PipelineTuningOptions Tuning;
-    Tuning.LoopVectorization = Tuning.SLPVectorization = Vectors;
+    Tuning.LoopVectorization = Tuning.SLPVectorization = OneIsa;
     PassBuilder PB(TM, Tuning);
     LoopAnalysisManager LAM;
     FunctionAnalysisManager FAM;
@@ -233,6 +249,8 @@ private:
     ModulePassManager MPM;
     if (Error E = PB.parsePassPipeline(MPM, Pipeline))
       die(Pipeline + ": " + toString(std::move(E)));
+    if (OneIsa && Level != "0")
+      MPM.addPass(PB.buildModuleOptimizationPipeline(optimization(), ThinOrFullLTOPhase::None));
     MPM.run(M, MAM);
   }
 
@@ -300,13 +318,17 @@ int main(int Argc, char **Argv) {
     InitializeAllAsmParsers();
     L = std::make_unique<Lower>(Args[1], Args[2], Form == "program" ? Args[3] : "2");
   } else if (Form != "calls" || Args.size() != 1) {
-    die("usage: popcorn-lower program PLUGIN PASSES LEVEL DIR ISA,... [OPTION]...; units PLUGIN PASSES NEVER DIR < LIST; "
-        "calls < LIST");
+    die("usage: popcorn-lower program PLUGIN PASSES LEVEL DIR ISA,... [-S] [-g] [OPTION]...; "
+        "units PLUGIN PASSES NEVER DIR < LIST; calls < LIST");
   }
   if (Form == "program") {
-    bool Text = Args.size() > 6 && Args[6] == "-S";
-    L->program(Args[4], Args[5], Text ? CodeGenFileType::AssemblyFile : CodeGenFileType::ObjectFile,
-               ArrayRef(Args).drop_front(6 + Text));
+    unsigned Next = 6;
+    bool Text = Next < Args.size() && Args[Next] == "-S";
+    Next += Text;
+    bool Debug = Next < Args.size() && Args[Next] == "-g";
+    Next += Debug;
+    L->program(Args[4], Args[5], Text ? CodeGenFileType::AssemblyFile : CodeGenFileType::ObjectFile, Debug,
+               ArrayRef(Args).drop_front(Next));
     return 0;
   }
   if (Form == "units") {

@@ -18,6 +18,6 @@ class Passes:
         pipeline += ["popcorn-strict-nan"] * o.strict
         pipeline += ["popcorn-points", "popcorn-capture", "popcorn-extern", "popcorn-report", "verify"]
         return [os.path.dirname(self.plugin) + "/popcorn-lower", "program", self.plugin, ",".join(pipeline),
-                level if level != "0" else "1", directory, ",".join(o.targets), *(["-S"] if text else []),
+                level, directory, ",".join(o.targets), *(["-S"] if text else []), *(["-g"] if debug else []),
                 *([f"-popcorn-never={self.never}"] if os.path.exists(self.never) else []),
                 *([f"-popcorn-points={o.points}"] if o.points else []), *(["-popcorn-keep-frames"] if debug else [])]

@@ -6,7 +6,10 @@ RT_CC := clang-19
 RT_TARGET_x86-64 := --target=x86_64-unknown-linux-musl
 RT_TARGET_aarch64 := --target=aarch64-unknown-linux-musl -mno-outline-atomics
 RT_TARGET_riscv64 := --target=riscv64-unknown-linux-musl -march=rv64gc -mno-relax
-RT_CFLAGS := -std=gnu11 -O2 -g -ffreestanding -fno-pic -fno-stack-protector -ffunction-sections -fdata-sections \
+# What runs once in a while is small; what is done for each frame is fast.
+RT_FAST := records thread
+RT_LEVEL = $(if $(filter $(RT_FAST),$(basename $(notdir $<))),-O2,-Os)
+RT_CFLAGS := -std=gnu11 -g -ffreestanding -fno-pic -fno-stack-protector -ffunction-sections -fdata-sections \
 	-fno-asynchronous-unwind-tables -fno-strict-aliasing -Wall -Wextra -Werror \
 	-nostdlibinc
 RT_SRC := $(sort $(wildcard compiler/rt/*.c compiler/rt/*.S))
@@ -15,7 +18,7 @@ RT_HDR := $(wildcard compiler/rt/*.h)
 define rt-isa
 build/obj/rt/$(1)/%.o: compiler/rt/% $(RT_HDR) compiler/rt/build.mk
 	@mkdir -p $$(@D)
-	$(RT_CC) $(RT_TARGET_$(1)) $(RT_CFLAGS) -c -o $$@ $$<
+	$(RT_CC) $(RT_TARGET_$(1)) $$(RT_LEVEL) $(RT_CFLAGS) -c -o $$@ $$<
 build/compiler/rt/$(1)/libpopcorn-rt.a: $(RT_SRC:compiler/rt/%=build/obj/rt/$(1)/%.o)
 	@mkdir -p $$(@D)
 	rm -f $$@
@@ -45,7 +48,7 @@ RT_FRAMES := $(RT_ISAS:%=build/bin/rt-frames_%)
 define rt-frames
 build/bin/rt-frames_$(1): $(RT_TEST)/frames.c $(RT_TEST)/frames.ld build/compiler/rt/$(1)/libpopcorn-rt.a
 	@mkdir -p $$(@D) build/obj/rt
-	$(RT_CC) $(RT_TARGET_$(1)) $(RT_CFLAGS) -I. -c -o build/obj/rt/frames_$(1).o $$<
+	$(RT_CC) $(RT_TARGET_$(1)) -O2 $(RT_CFLAGS) -I. -c -o build/obj/rt/frames_$(1).o $$<
 	ld.lld-19 -static --gc-sections -z norelro -T $(RT_TEST)/frames.ld -o $$@ \
 		build/obj/rt/frames_$(1).o build/compiler/rt/$(1)/libpopcorn-rt.a
 endef
