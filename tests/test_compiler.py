@@ -132,7 +132,7 @@ def test_programs(tmp_path, level, record_property):
     """All programs but those that end the process or need one of their own."""
     mine = [p for p in PROGRAMS if not p.alone and p.crosses == "file"]
     prog, want = bundle([p.source for p in mine], tmp_path, level, "clang-19", "-fcommon")
-    tell(record_property, moved.round_trip(prog, want=want, share=SHARE, moves=1500, hops=9))
+    tell(record_property, moved.round_trip(prog, want=want, share=SHARE, moves=5000, hops=9))
 
 
 def test_programs_in_place(tmp_path, record_property):
