@@ -24,8 +24,9 @@ POPCORN = TOP / "build" / "bin" / "popcorn"
 SQLITE_PROGRAMS = ("speedtest1", "fuzzcheck", "threadtest3")
 SQLITE_PARTS = ("src/test_multiplex.c", "test/ossfuzz.c", "test/fuzzinvariants.c", "test/vt02.c",
                 "ext/recover/dbdata.c", "ext/recover/sqlite3recover.c")
-SQLITE_OPTIONS = ("-DSQLITE_THREADSAFE=1", "-DSQLITE_OMIT_LOAD_EXTENSION", "-DSQLITE_ENABLE_MEMSYS5", "-DSQLITE_OSS_FUZZ",
-                  "-DSQLITE_PRINTF_PRECISION_LIMIT=1000", "-DSQLITE_ENABLE_FTS4", "-DSQLITE_ENABLE_FTS3_PARENTHESIS",
+SQLITE_OPTIONS = ("-DSQLITE_THREADSAFE=1", "-DSQLITE_OMIT_LOAD_EXTENSION", "-DSQLITE_ENABLE_MEMSYS5",
+                  "-DSQLITE_OSS_FUZZ", "-DSQLITE_PRINTF_PRECISION_LIMIT=1000", "-DSQLITE_ENABLE_FTS4",
+                  "-DSQLITE_ENABLE_FTS3_PARENTHESIS",
                   "-DSQLITE_ENABLE_FTS5", "-DSQLITE_ENABLE_RTREE", "-DSQLITE_ENABLE_GEOPOLY",
                   "-DSQLITE_ENABLE_DBSTAT_VTAB", "-DSQLITE_ENABLE_BYTECODE_VTAB", "-DSQLITE_ENABLE_COLUMN_METADATA")
 SQLITE_MAIN = """
@@ -42,7 +43,8 @@ int main(int argc, char **argv)
 
 
 def run(*cmd, timeout=1800, **kw):
-    r = subprocess.run(list(map(str, cmd)), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, **kw)
+    r = subprocess.run(list(map(str, cmd)), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout,
+                       **kw)
     if r.returncode:
         raise moved.MoveError(f"{' '.join(map(str, cmd))}\n{(r.stderr + r.stdout)[-3000:]}")
     return r.stdout
@@ -109,8 +111,28 @@ def lua():
     return d / "lua"
 
 
+def amalgamate(d):
+    """sqlite's library as one file, made by its own Makefile in DIRECTORY/obj."""
+    (d / "obj").mkdir()
+    run("sh", d / "src/configure", "--disable-tcl", "--disable-shared", "--disable-readline", "CC=gcc", cwd=d / "obj")
+    run("make", "sqlite3.c", cwd=d / "obj")
+    return d / "obj" / "sqlite3.c"
+
+
+def small_sqlite():
+    """speedtest1 on the library as it is without options, for two ISAs: what is built in little time."""
+    d, done = fresh("sqlite-small", "sqlite3", "speedtest1_x86-64", "speedtest1_riscv64")
+
+    def build():
+        moved.build([d / "src/test/speedtest1.c", amalgamate(d)], d / "speedtest1", "-Os", "-w",
+                    "-DSQLITE_THREADSAFE=0", "-DSQLITE_OMIT_LOAD_EXTENSION", f"-I{d}/obj", "--targets=x86-64,riscv64", "-lm")
+    if not done:
+        timed(d, build)
+    return d / "speedtest1"
+
+
 def sqlite(level):
-    """sqlite with its test programs, whose name is its first argument; first made one file, as its own Makefile does."""
+    """sqlite with its own test programs: the first argument names one."""
     d, done = fresh(f"sqlite{level}", "sqlite3", "sqlite")
     src, obj = d / "src", d / "obj"
 
@@ -122,9 +144,7 @@ def sqlite(level):
         return out
 
     def build():
-        obj.mkdir()
-        run("sh", src / "configure", "--disable-tcl", "--disable-shared", "--disable-readline", "CC=gcc", cwd=obj)
-        run("make", "sqlite3.c", cwd=obj)
+        amalgamate(d)
         (obj / "main.c").write_text(SQLITE_MAIN)
         jobs = [(src / "test" / f"{p}.c", f"-Dmain=main_{p}") for p in SQLITE_PROGRAMS]
         jobs += [(src / p,) for p in SQLITE_PARTS] + [(obj / "sqlite3.c",), (obj / "main.c",)]
@@ -138,9 +158,9 @@ def sqlite(level):
 class Travels(moved.Moved):
     """A program that goes round the ISAs at random."""
 
-    def __init__(self, prog, *args, strip=None):
+    def __init__(self, prog, *args, strip=None, isas=moved.ISAS):
         super().__init__(prog, *args)
-        self.strip = strip
+        self.strip, self.isas = strip, isas
 
     def end(self, status, hops=0):
         got = super().end(status, hops)
@@ -156,7 +176,7 @@ class Travels(moved.Moved):
             for n in range(hops + 1):
                 written = self.dir / f"image{n & 1}"
                 moving = {"every": moved.prime(rng.randint(1, max(2 * points // (hops + 1), 2))), "file": written}
-                status = self.process(rng.choice(moved.ISAS), out, **(moving if n < hops else {}), **given)
+                status = self.process(rng.choice(self.isas), out, **(moving if n < hops else {}), **given)
                 if status != moved.WRITTEN:
                     break
                 given = {"restore": written}
@@ -174,11 +194,11 @@ class Travels(moved.Moved):
         return p
 
     def from_outside(self, seed, seconds, hops):
-        """`popcorn checkpoint` at moments drawn by lot within so many seconds each, until the program ends or has moved so often."""
+        """`popcorn checkpoint` at moments drawn by lot within so many seconds each, at most hops times."""
         rng = random.Random(seed)
         done = refused = n = 0
         with self.begin() as out:
-            isa, given = moved.ISAS[1], None      # the slower ones leave more time
+            isa, given = self.isas[1], None      # the slower ones leave more time
             while True:
                 p = self.start(isa, out, given)
                 try:
@@ -208,24 +228,25 @@ class Travels(moved.Moved):
                     p.wait()
                 if status != moved.WRITTEN:
                     break
-                isa = rng.choice(moved.ISAS)
+                isa = rng.choice(self.isas)
             got = self.end(status, done)
             got.images, got.refused = done, refused
             return got
 
 
 def check(name, prog, *args, want=None, seed=1, moves=200, hops=6, seconds=0.0, outside=0, share=90,
-          strip=None):
+          strip=None, isas=moved.ISAS, ends=b""):
     """Natively, moved in place, round the ISAs at random points, and from outside. Returns a line that tells of it.
 
-    want: bytes that it must print; otherwise what the run at rest has printed. strip: a pattern of what may differ.
+    want: bytes that it must print; otherwise what the run at rest has printed. ends: the end
+    of it. strip: a pattern of what may differ.
     """
-    with Travels(prog, *args, strip=strip) as m:
+    with Travels(prog, *args, strip=strip, isas=isas) as m:
         rest = m.points()
-        if want is not None and rest.output != want or rest.status:
+        if want is not None and rest.output != want or rest.status or not rest.output.endswith(ends):
             raise moved.MoveError(f"{name} at rest: status {rest.status}, {rest.output[:300]!r} {rest.told[-1000:]}")
         told = [f"{name}: {rest.points} points"]
-        tries = [("in place", lambda: m.within(moved.ISAS[0], moved.prime(rest.points // moves)))] if moves else []
+        tries = [("in place", lambda: m.within(isas[0], moved.prime(rest.points // moves)))] if moves else []
         tries += [("at random points", lambda: m.at_points(seed, rest.points, hops))] if hops else []
         tries += [("from outside", lambda: m.from_outside(seed, seconds, outside))] if outside else []
         for what, go in tries:
