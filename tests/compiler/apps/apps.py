@@ -125,7 +125,8 @@ def small_sqlite():
 
     def build():
         moved.build([d / "src/test/speedtest1.c", amalgamate(d)], d / "speedtest1", "-Os", "-w",
-                    "-DSQLITE_THREADSAFE=0", "-DSQLITE_OMIT_LOAD_EXTENSION", f"-I{d}/obj", "--targets=x86-64,riscv64", "-lm")
+                    "-DSQLITE_THREADSAFE=0", "-DSQLITE_OMIT_LOAD_EXTENSION", f"-I{d}/obj", "-lm",
+                    "--targets=x86-64,riscv64")
     if not done:
         timed(d, build)
     return d / "speedtest1"
