@@ -59,6 +59,7 @@ def test_bzip2(text, record_property):
     tell(record_property, apps.check("bunzip2", prog, "-c", "-d", "-k", text.parent / "text.bz2", want=data, hops=3))
 
 
+@pytest.mark.timeout(600)
 def test_lua(record_property):
     want = (HERE / "scripts.expected").read_bytes()     # what Lua prints that gcc has compiled
     tell(record_property, apps.check("Lua", apps.lua(), HERE / "scripts.lua", want=want, moves=500, hops=8, outside=6,
@@ -72,6 +73,7 @@ TIMES = rb"\.* +\d+\.\d{3}s|in [\d.]+ seconds"
 HASH = b"Verification Hash: 111130 1e792c9db61996c477b8ab5ce2d690052e8dae74824a430a\n"    # of a build with gcc
 
 
+@pytest.mark.timeout(900)
 def test_sqlite(record_property):
     prog = apps.small_sqlite()
     tell(record_property, apps.check("speedtest1", prog, "--size", "1", "--verify", "database", strip=TIMES, ends=HASH,
