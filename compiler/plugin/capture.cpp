@@ -40,9 +40,9 @@ static cl::opt<bool> KeepFrames("popcorn-keep-frames", cl::init(false),
 	cl::desc("A record for every frame, tail calls too, so that a debugger sees them after a move"));
 
 static cl::opt<unsigned> CloneMax("popcorn-clone-max", cl::init(80),
-	cl::desc("Instructions that a function has at most to be resumed in a copy of it (default 80); ten times as "
+	cl::desc("Instructions that a function has at most to be resumed in a copy of it (default 80); seven times as "
 		 "many if it can move in loops"));
-static constexpr unsigned LoopFactor = 10;
+static constexpr unsigned LoopFactor = 7;
 
 namespace {
 
