@@ -54,8 +54,8 @@ def gdb(program, isa, tmp_path, function, commands, **env):
 
 def looked_at(program, isa, tmp_path, **env):
     """
-    What gdb prints at each stop in shown(), whose callers are sum(), as often as it recurses, and main(): sorted lines. Behind
-    a main() that was resumed, gdb goes on to the runtime's frames: left out.
+    What gdb prints at each stop in shown(), whose callers are sum(), as often as it recurses, and main(): sorted lines.
+    Behind a main() that was resumed, gdb goes on to the runtime's frames: left out.
     """
     text = gdb(program, isa, tmp_path, "shown", LOOK * STOPS, **env)
     seen = [sorted(stop.partition("\n\n")[0].splitlines()) for stop in text.split("STOP\n")[1:]]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
-// What a debugger is told of variables, in frames that were resumed: a resume function enters its body behind a site, past
-// the records that say where variables are, so they are said again there.
+// What a debugger is told of variables in frames that were resumed: a resume function enters its body behind a site,
+// past the records that say where variables are, so they are said again there.
 
 #include "popcorn.h"
 

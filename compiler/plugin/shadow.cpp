@@ -193,8 +193,8 @@ void ShadowFrame::dropLifetime(AllocaInst &A)
 		I->eraseFromParent();
 }
 
-// Declarations are for locals on the native stack: code generation drops all others. So the variable is told to have a value,
-// which is in memory.
+// Declarations are for locals on the native stack: code generation drops all others. So the variable is said to have a
+// value, which is in memory.
 void ShadowFrame::describe(AllocaInst &A)
 {
 	for (DbgVariableRecord *D : findDVRDeclares(&A)) {
