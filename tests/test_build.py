@@ -60,7 +60,7 @@ def test_every_file_says_its_licence():
     r = subprocess.run(["git", "-C", TOP, "ls-files"], capture_output=True, text=True, timeout=60)
     if r.returncode:
         pytest.skip("no git repository")
-    bare = re.compile(r"(tests/.*/corpus/|tests/compiler/ir/(never$|.*\.out$)|tests/data/|packaging/LICENSES/)")
+    bare = re.compile(r"(tests/.*/corpus/|tests/compiler/(ir/never|.*\.(out|expected))$|tests/data/|packaging/LICENSES/)")
     modules = re.compile(r"(Kbuild$|(kernel|rdma-kmod|microbench/kmod|tests/kmod)/"
                          r"|transport/socket/k|microbench/floor/k)")
     for name in r.stdout.splitlines():
