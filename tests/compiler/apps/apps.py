@@ -25,7 +25,7 @@ SQLITE_PROGRAMS = ("speedtest1", "fuzzcheck", "threadtest3")
 SQLITE_PARTS = ("src/test_multiplex.c", "test/ossfuzz.c", "test/fuzzinvariants.c", "test/vt02.c",
                 "ext/recover/dbdata.c", "ext/recover/sqlite3recover.c")
 SQLITE_OPTIONS = ("-DSQLITE_THREADSAFE=1", "-DSQLITE_OMIT_LOAD_EXTENSION", "-DSQLITE_ENABLE_MEMSYS5",
-                  "-DSQLITE_OSS_FUZZ", "-DSQLITE_PRINTF_PRECISION_LIMIT=1000", "-DSQLITE_ENABLE_FTS4",
+                  "-DSQLITE_OSS_FUZZ", "-DSQLITE_PRINTF_PRECISION_LIMIT=100000", "-DSQLITE_ENABLE_FTS4",
                   "-DSQLITE_ENABLE_FTS3_PARENTHESIS",
                   "-DSQLITE_ENABLE_FTS5", "-DSQLITE_ENABLE_RTREE", "-DSQLITE_ENABLE_GEOPOLY",
                   "-DSQLITE_ENABLE_DBSTAT_VTAB", "-DSQLITE_ENABLE_BYTECODE_VTAB", "-DSQLITE_ENABLE_COLUMN_METADATA")
