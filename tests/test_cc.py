@@ -450,3 +450,12 @@ def cc_paths(compiler):
 def test_man_pages(page):
     r = run("mandoc", "-T", "lint", TOP / "compiler" / page, status=None)
     assert not [ln for ln in (r.stdout + r.stderr).splitlines() if "mandoc.db" not in ln and "referenced manual not found" not in ln]
+
+
+def test_what_a_killed_run_leaves_is_in_nobodys_way(tmp_path):
+    """Process numbers come again, in a namespace at once."""
+    (tmp_path / "a.c").write_text("int main(void) { return 0; }\n")
+    for n in range(1, 100):
+        (tmp_path / f"popcorn-cc.{n}").mkdir()
+    run("unshare", "-f", "-p", BIN / "popcorn-cc", "a.c", cwd=tmp_path, env={"TMPDIR": str(tmp_path)})
+    assert len(list(tmp_path.glob("popcorn-cc.*"))) == 99

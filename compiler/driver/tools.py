@@ -4,6 +4,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 
 NAME = os.path.basename(sys.argv[0]) or "popcorn-cc"
@@ -35,12 +36,9 @@ class Tools:
     @property
     def dir(self):
         if not self._dir:
-            self._dir = self.keep or f"{os.environ.get('TMPDIR') or '/tmp'}/popcorn-cc.{os.getpid()}"
-            try:
-                os.mkdir(self._dir, 0o700)
-            except FileExistsError:
-                if not self.keep:
-                    raise Failure(f"{self._dir} is there already, from a run that was killed; remove it") from None
+            if self.keep:
+                os.makedirs(self.keep, 0o700, exist_ok=True)
+            self._dir = self.keep or tempfile.mkdtemp(prefix="popcorn-cc.")
         return self._dir
 
     def close(self):
