@@ -452,6 +452,29 @@ def test_man_pages(page):
     assert not [ln for ln in (r.stdout + r.stderr).splitlines() if "mandoc.db" not in ln and "referenced manual not found" not in ln]
 
 
+@pytest.mark.parametrize("file", ["mid.bc", "aarch64.o"])
+def test_an_error_of_the_compiler_keeps_what_shows_it(tmp_path, file):
+    """It touches what isn't there, in the passes or in one ISA's code: a backtrace, and its input for another try."""
+    (tmp_path / "a.c").write_text("int main(void) { return 0; }\n")
+    (tmp_path / "crash.c").write_text("""#include <fcntl.h>
+#include <string.h>
+int renameat(int, const char *, int, const char *);
+int rename(const char *from, const char *to)
+{
+	if (strstr(to, FILE))
+		*(volatile int *)16 = 1;
+	return renameat(AT_FDCWD, from, AT_FDCWD, to);
+}""")
+    run("gcc", "-shared", "-fPIC", f'-DFILE="{file}"', tmp_path / "crash.c", "-o", tmp_path / "crash.so")
+    r = subprocess.run([BIN / "popcorn-cc", "a.c"], cwd=tmp_path, capture_output=True, text=True, timeout=60,
+                       env={**os.environ, "TMPDIR": str(tmp_path), "LD_PRELOAD": str(tmp_path / "crash.so")})
+    assert r.returncode == 1
+    kept = re.search(r"popcorn-lower was ended by signal 11: an error in it; what it was given is kept in (.+)\n", r.stderr)
+    assert kept and (Path(kept[1]) / "all.bc").stat().st_size, r.stderr
+    assert re.search(r"^ *#\d+ 0x", r.stderr, re.M), r.stderr
+    assert not (tmp_path / "a.out").exists()
+
+
 def test_what_a_killed_run_leaves_is_in_nobodys_way(tmp_path):
     """Process numbers come again, in a namespace at once."""
     (tmp_path / "a.c").write_text("int main(void) { return 0; }\n")

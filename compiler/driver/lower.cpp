@@ -32,11 +32,14 @@
 #include "llvm/Support/CommandLine.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/LineIterator.h"
+#include "llvm/Support/PrettyStackTrace.h"
+#include "llvm/Support/Signals.h"
 #include "llvm/Support/SourceMgr.h"
 #include "llvm/Support/TargetSelect.h"
 #include "llvm/Support/raw_ostream.h"
 #include "llvm/Target/TargetMachine.h"
 #include "llvm/Transforms/Utils/Cloning.h"
+#include <csignal>
 #include <iostream>
 #include <set>
 #include <sstream>
@@ -96,7 +99,7 @@ public:
     LLVMContext C;
     std::unique_ptr<Module> M = read(Dir + "/all.bc", C);
     StringRef Suffix = Type == CodeGenFileType::ObjectFile ? ".o" : ".s";
-    SmallVector<pid_t> Children;
+    SmallVector<std::pair<pid_t, std::string>> Children;
     bool Failed = false;
 
     parseOptions(Options);
@@ -107,20 +110,22 @@ public:
     for (unsigned N = 0; N < std::size(Isas); N++) {
       if (!is_contained(split(Targets, ','), Isas[N].Name))
         continue;
-      Children.push_back(fork());
-      if (Children.back() < 0)
+      std::string Said = Dir + "/" + Isas[N].Name + ".err";
+      Children.push_back({fork(), Said});
+      if (Children.back().first < 0)
         die("fork: " + Twine(strerror(errno)));
-      if (!Children.back()) {
-        std::string Said = Dir + "/" + Isas[N].Name + ".err";
+      if (!Children.back().first) {
         if (!freopen(Said.c_str(), "w", stderr))
           _exit(1);
         code(*M, N, Dir + "/" + Isas[N].Name + Suffix.str(), Type);
         _exit(0);
       }
     }
-    for (pid_t Child : Children) {
+    for (auto [Child, Said] : Children) {
       int Status;
       Failed |= waitpid(Child, &Status, 0) < 0 || Status;
+      if (WIFSIGNALED(Status))
+        endAs(WTERMSIG(Status), Said);
     }
     if (Failed)
       exit(2);
@@ -156,6 +161,15 @@ private:
     if (!P)
       die(toString(P.takeError()));
     return *P;
+  }
+
+  // As a process that was to make one ISA's code has ended, with what it said.
+  [[noreturn]] static void endAs(int Signal, const std::string &Said) {
+    if (ErrorOr<std::unique_ptr<MemoryBuffer>> Text = MemoryBuffer::getFile(Said))
+      errs() << (*Text)->getBuffer();
+    signal(Signal, SIG_DFL);
+    raise(Signal);
+    exit(2);
   }
 
   // The plugin's options are LLVM's: given anew for each file, as a process of its own would get them.
@@ -310,6 +324,9 @@ int main(int Argc, char **Argv) {
   StringRef Form = Args.empty() ? "" : StringRef(Args[0]);
   std::unique_ptr<Lower> L;
 
+  sys::PrintStackTraceOnErrorSignal("popcorn-lower");
+  EnablePrettyStackTrace();
+  setBugReportMsg("");
   if ((Form == "program" && Args.size() >= 6) || (Form == "units" && Args.size() == 5)) {
     InitializeAllTargetInfos();
     InitializeAllTargets();

@@ -2,12 +2,15 @@
 """Running other programs, several at a time, and where they put what they make."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 
 NAME = os.path.basename(sys.argv[0]) or "popcorn-cc"
+
+CRASHES = {signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV, signal.SIGTRAP}
 
 
 class Failure(Exception):
@@ -63,6 +66,10 @@ class Tools:
             except FileNotFoundError:
                 raise Failure(f"{cmd[0]} is missing; `make deps` installs it") from None
         if done.returncode < 0:
+            if -done.returncode in CRASHES and self._dir:
+                self.keep = self._dir
+                raise Failure(f"{cmd[0]} was ended by signal {-done.returncode}: an error in it; what it was given is kept "
+                              f"in {self.keep}")
             raise Failure(f"{cmd[0]} was ended by signal {-done.returncode}")
         if done.returncode:
             return None

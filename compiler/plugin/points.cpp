@@ -522,6 +522,7 @@ static Instruction *onEdge(Edge E)
 {
 	auto [From, To] = E;
 
+	assert(is_contained(successors(From), To));
 	if (From->getSingleSuccessor())
 		return From->getTerminator();
 	if (To->getSinglePredecessor())
