@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
 """The C library of popcorn-cc: the same program does the same on every ISA's kernel."""
 
+import fcntl
 import os
 import re
 import subprocess
@@ -62,6 +63,26 @@ def test_constants_of_the_headers(tmp_path):
     own = set(abi.MACROS) - set(abi.OPEN_FLAGS) | {"O_LARGEFILE", "NCCS", "EPOLLEXCLUSIVE", "SIOCATMARK"}
     assert len(both) > 500
     assert {n: (ours[n], kernel[n]) for n in both - own if ours[n] & 0xffffffff != kernel[n] & 0xffffffff} == {}
+
+
+def test_what_is_built_is_left_alone():
+    """Tests call make beside compilers that have these files mapped: one that was cut to be written anew ended one."""
+    def files():
+        return {f: (s.st_ino, s.st_mtime_ns) for f in (TOP / "build/compiler").rglob("*")
+                if f.is_file() and f.name != "lock" and (s := f.stat())}
+    before = files()
+    subprocess.run(["make", "-s", "-C", TOP, "compiler"], check=True, timeout=280, stdout=subprocess.DEVNULL)
+    assert files() == before
+
+
+def test_another_build_of_the_library_waits():
+    with open(TOP / "build/compiler/libc/lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with subprocess.Popen([TOP / "compiler/libc/build"], stdout=subprocess.PIPE, text=True) as second:
+            with pytest.raises(subprocess.TimeoutExpired):
+                second.wait(1)
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            assert "0 to lower" in second.communicate(timeout=60)[0]
 
 
 @pytest.fixture(scope="module")

@@ -15,4 +15,4 @@ build/source/%:
 
 $(LIBC_RT): build/compiler/sysroot/lib/%/libpopcorn.a: build/compiler/rt/%/libpopcorn-rt.a
 	@mkdir -p $(@D)
-	cp $< $@
+	cp --remove-destination $< $@
