@@ -4,7 +4,7 @@
 instructions are callgrind's; time is the process's CPU time, the two in turns; text is the program's and the C
 library's code, gaps between functions with it; text-all is all that is executable in the binary, the runtime with it;
 build is the CPU time from the front end's bitcode to binaries, for three ISAs against one. Row "geomean" sums up the
-rest. Program "lua" is Debian's, for text and build only. frame, warm and cold are what
+rest but for "lua", which is Debian's with a script of ours. frame, warm and cold are what
 microbench/compiler/moves/handover.c prints: capture and resumption of one more frame, and of a stack of 10.
 """
 
@@ -33,6 +33,7 @@ COMPARED = ("instructions", "time", "text", "text-all", "build")
 MOVES = ("frame", "warm", "cold")
 ROWS = COMPARED + MOVES
 BIG = "lua"
+SCRIPT = SOURCES / "script.lua"
 FLOOR = "clang -O2 -flto"
 LIMIT = 600         # seconds of one process
 WHOLE = "geomean"
@@ -92,10 +93,10 @@ class Plain:
         return str(prog)
 
 
-def instructions(prog):
+def instructions(prog, *words):
     """What callgrind counts of the whole process. It can't read DWARF 5, so of a copy without."""
     run(["llvm-strip-19", "-o", f"{prog}.stripped", prog])
-    r, _ = run(["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", f"{prog}.stripped"])
+    r, _ = run(["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", f"{prog}.stripped", *words])
     m = re.search(r"Collected : (\d+)", r.stderr)
     if not m:
         raise ResultError(f"callgrind says nothing of {prog}")
@@ -156,7 +157,7 @@ class Suite:
 
     def compare(self, name):
         """Do both print the same?"""
-        outputs = [run([p])[0].stdout for p in self.built[name]]
+        outputs = [run([p, *self.words(name)])[0].stdout for p in self.built[name]]
         if outputs[0] != outputs[1]:
             raise ResultError(f"{name}: prints {outputs[0]!r}, compiled by clang {outputs[1]!r}")
 
@@ -165,11 +166,16 @@ class Suite:
         for i, prog in enumerate(progs):
             self.put("text-all", name, i, text(prog))
             self.put("text", name, i, text(prog) - (0 if i else runtime(prog)))
-            if "instructions" in self.rows and name != BIG:
-                self.put("instructions", name, i, instructions(prog))
-        for n in range(self.rounds * 3 if "time" in self.rows and name != BIG else 0):
+            if "instructions" in self.rows:
+                self.put("instructions", name, i, instructions(prog, *self.words(name)))
+        for n in range(self.rounds * 3 if "time" in self.rows else 0):
             for i in (0, 1) if n % 2 == 0 else (1, 0):
-                self.put("time", name, i, run([progs[i]])[1] * 1e6)
+                self.put("time", name, i, run([progs[i], *self.words(name)])[1] * 1e6)
+
+    @staticmethod
+    def words(name):
+        """What the program is called with."""
+        return [SCRIPT] if name == BIG else []
 
     def moves(self):
         """What a move costs without the way in between: medians of several processes."""
@@ -217,8 +223,6 @@ class Suite:
         names = [s.stem for s in sorted(SOURCES.glob("*.c"))] + [BIG]
         if self.args.programs:
             names = libplan.only(names, self.args.programs)
-        elif not {"text", "text-all", "build"} & set(self.rows):
-            names.remove(BIG)
         for name in names:
             if name != BIG:
                 yield name, [SOURCES / f"{name}.c"], ()
@@ -237,8 +241,7 @@ class Suite:
             progress.step(name)
             try:
                 self.build(name, sources, *words)
-                if name != BIG:
-                    self.compare(name)
+                self.compare(name)
                 self.measure(name)
             except ResultError as e:
                 self.errors.append(str(e))

@@ -5,6 +5,7 @@ Many programs become one, so that a few links and processes try them all: each m
 compiler of the host makes of the same sources says what is right. --soak has more seeds, and each program by itself.
 """
 
+import json
 import re
 import subprocess
 import sys
@@ -306,3 +307,17 @@ def test_many_csmith(tmp_path, seed, record_property):
     for level in LEVELS:
         prog, want = bundle(sources, tmp_path, level, "gcc", "-fwrapv", f"-I{CSMITH_INCLUDE}")
         tell(record_property, moved.round_trip(prog, want=want, share=SHARE, moves=5000, hops=12))
+
+
+def test_benchmark(tmp_path):
+    """Instructions and bytes are the same each time, and stay within what is promised."""
+    r = subprocess.run([TOP / "microbench/run", "compiler", "--programs", "recursion,queens", "--rows",
+                        "instructions,text,frame", "--quick", "--quiet", "--json", tmp_path / "a.json"],
+                       capture_output=True, text=True, timeout=280)
+    assert r.returncode == 0, r.stderr
+    rows = {(w["name"], w["program"]): w for w in json.loads((tmp_path / "a.json").read_text())["rows"]}
+    assert set(rows) == {(row, p) for row in ("instructions", "text") for p in ("recursion", "queens", "geomean")} | {
+        ("frame", "handover")}
+    assert rows["instructions", "geomean"]["worst"] < 1.15
+    assert rows["text", "geomean"]["ratio"] < 2.5
+    assert "recursion" in r.stdout

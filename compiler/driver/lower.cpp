@@ -102,7 +102,11 @@ public:
     SmallVector<std::pair<pid_t, std::string>> Children;
     bool Failed = false;
 
+    for (StringRef O : Options)
+      if (O.consume_front("-popcorn-never="))
+        never(O);
     parseOptions(Options);
+    keepApart(*M, 3, [](Function &F) { F.addFnAttr("function-inline-cost-multiplier", "3"); });
     run(*M, Passes, Machines[0].get(), false);
     if (!Debug)
       StripDebugInfo(*M);
@@ -139,7 +143,7 @@ public:
     if (Kind == "manual") // no loops that stop: nothing to gain from copies
       Options.push_back("-popcorn-clone-max=0");
     parseOptions(Options);
-    keepApart(*M);
+    keepApart(*M, 1, [](Function &F) { F.addFnAttr(Attribute::NoInline); });
     run(*M, Passes, Machines[0].get(), false);
     for (unsigned N = 0; N < std::size(Isas); N++) {
       Machines[N]->Options.ForceDwarfFrameSection = true; // for backtraces; not loaded, and dropped without -g
@@ -212,8 +216,8 @@ private:
   }
 
   // Each call under which a thread may move costs code for all that is live there, which is more in a function that
-  // others have been inlined into: those with several such calls stay by themselves.
-  void keepApart(Module &M) {
+  // others have been inlined into: those with more than Few such calls are to stay by themselves.
+  void keepApart(Module &M, unsigned Few, function_ref<void(Function &)> Keep) {
     DenseMap<Function *, unsigned> Sites;
     auto mayMove = [&](const CallBase &CB) {
       if (isa<IntrinsicInst>(CB) || CB.isInlineAsm())
@@ -232,8 +236,8 @@ private:
       }
     }
     for (auto [F, N] : Sites)
-      if (N > 1 && !F->hasFnAttribute(Attribute::AlwaysInline) && !Never.contains(F->getName()))
-        F->addFnAttr(Attribute::NoInline);
+      if (N > Few && !F->hasFnAttribute(Attribute::AlwaysInline) && !Never.contains(F->getName()))
+        Keep(*F);
   }
 
   OptimizationLevel optimization() const {

@@ -39,10 +39,14 @@ namespace popcorn {
 static cl::opt<bool> KeepFrames("popcorn-keep-frames", cl::init(false),
 	cl::desc("A record for every frame, tail calls too, so that a debugger sees them after a move"));
 
-static cl::opt<unsigned> CloneMax("popcorn-clone-max", cl::init(80),
-	cl::desc("Instructions that a function has at most to be resumed in a copy of it (default 80); seven times as "
+static cl::opt<unsigned> CloneMax("popcorn-clone-max", cl::init(40),
+	cl::desc("Instructions that a function has at most to be resumed in a copy of it (default 40); seven times as "
 		 "many if it can move in loops"));
 static constexpr unsigned LoopFactor = 7;
+
+// A switch in a loop with so many ways is an interpreter's: its values stay in registers all the way round, which a
+// second head for each way would undo (Lua took a third more instructions).
+static constexpr unsigned InterpreterWays = 32;
 
 namespace {
 
@@ -179,20 +183,26 @@ bool FunctionCapture::returnsResult(CallInst &Call)
 }
 
 // The rule: a copy of functions that a test would slow down, because they are small or because their loops would have
-// two heads, as long as these are not very large. In place where size is what counts. A debugger wants copies: where
-// two ways join, it no longer knows where a variable is. So does setjmp(), which enters in yet another way.
+// two heads, as long as these are not very large or are interpreters. In place where size is what counts. A debugger
+// wants copies: where two ways join, it no longer knows where a variable is. So does setjmp(), which enters in yet
+// another way.
 bool FunctionCapture::inPlace(ArrayRef<CallInst *> Calls, bool HasSetjmp) const
 {
 	unsigned Size = F.getInstructionCount();
 
 	if (KeepFrames || HasSetjmp)
 		return false;
-	if (F.hasOptSize() || Size > CloneMax * LoopFactor)
+	if (F.hasOptSize() || !CloneMax)
 		return true;
 	if (Size <= CloneMax)
 		return false;
 	DominatorTree DT(F);
 	LoopInfo LI(DT);
+	auto interprets = [&](BasicBlock &BB) {
+		return BB.getTerminator()->getNumSuccessors() >= InterpreterWays && LI.getLoopFor(&BB);
+	};
+	if (Size > CloneMax * LoopFactor)
+		return none_of(F, interprets);
 	return none_of(Calls, [&](CallInst *Call) { return LI.getLoopFor(Call->getParent()); });
 }
 
