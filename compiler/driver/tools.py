@@ -66,11 +66,11 @@ class Tools:
             except FileNotFoundError:
                 raise Failure(f"{cmd[0]} is missing; `make deps` installs it") from None
         if done.returncode < 0:
+            why = f"{cmd[0]} was ended by signal {-done.returncode}"
             if -done.returncode in CRASHES and self._dir:
                 self.keep = self._dir
-                raise Failure(f"{cmd[0]} was ended by signal {-done.returncode}: an error in it; what it was given is kept "
-                              f"in {self.keep}")
-            raise Failure(f"{cmd[0]} was ended by signal {-done.returncode}")
+                why += f": an error in it; what it was given is kept in {self.keep}"
+            raise Failure(why)
         if done.returncode:
             return None
         return done.stdout if kwargs.get("stdout") else True
