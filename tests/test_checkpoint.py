@@ -267,6 +267,10 @@ def test_restore_finds_the_program(tmp_path):
     assert r.returncode == DONE
     assert restore(tmp_path / "image", "x86-64", "--program", "/nowhere/prog").stderr == \
         "popcorn: restore: /nowhere/prog: No such file or directory\n"
+    (tmp_path / "foreign").write_bytes(b"\x7fELF of no machine")
+    (tmp_path / "foreign").chmod(0o755)
+    assert restore(tmp_path / "image", "x86-64", "--program", tmp_path / "foreign").stderr == \
+        f"popcorn: restore: {tmp_path}/foreign: not for this machine; --with qemu-riscv64-static, say, runs it\n"
 
 
 def test_a_pinned_thread_refuses_and_all_go_on(reference, tmp_path, monkeypatch):

@@ -313,6 +313,11 @@ int cmd_restore(int argc, char **argv)
 	if (with)
 		run[n++] = (char *)with;
 	run[n++] = (char *)program;
-	execvp(run[0], run);
+	if (with)
+		execvp(with, run);
+	else
+		execv(program, run);	/* execvp() gives the shell what isn't for this machine */
+	if (errno == ENOEXEC)
+		return fail("restore", "%s: not for this machine; --with qemu-riscv64-static, say, runs it", run[0]);
 	return fail("restore", "%s: %s", run[0], strerror(errno));
 }
