@@ -617,11 +617,11 @@ void FunctionCapture::run()
 {
 	SmallVector<CallInst *> Calls;
 
+	sinkAddresses(F);	// also those into locals: fewer of these have to move, and setjmp() keeps fewer values
 	bool HasSetjmp = lowerSetjmp(F, May, RT);
 	Calls = findSites();
 	if (Calls.empty())
 		return;
-	sinkAddresses(F);	// also those into locals: fewer of these have to move
 	if (const char *Why = whyPinned(Calls)) {
 		diagnose(*Calls[0], Twine("threads can't move while they are in this function: ") + Why, DS_Warning);
 		F.addFnAttr("popcorn-pinned", Why);
