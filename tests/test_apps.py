@@ -117,11 +117,14 @@ def test_sqlite_fuzzcheck(sqlite, data, record_property):
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", ["create_drop_index_1", "dynamic_triggers", "vacuum1", "stress1", "walthread1"])
 def test_sqlite_threadtest3(sqlite, name, record_property):
-    """Threads on one database for some seconds. A WAL is a shared mapping, VACUUM's file has no name: neither goes to a file."""
+    """Threads on one database for some seconds. A WAL is a shared mapping, VACUUM's file has no name: neither goes to a
+    file. Where threads are slow, those of dynamic_triggers fill tables faster than they empty them, for minutes.
+    """
+    slow = name == "dynamic_triggers"
     with apps.Travels(sqlite, "threadtest3", name) as m:
         rest = m.points()
-        tries = [m.within(isa, moved.prime(rest.points // 5000)) for isa in moved.ISAS]
-        if not name.startswith(("wal", "vacuum")):
+        tries = [m.within(isa, moved.prime(rest.points // 5000)) for isa in (moved.ISAS[:1] if slow else moved.ISAS)]
+        if not slow and not name.startswith(("wal", "vacuum")):
             tries.append(m.at_points(1, rest.points // 10, 6))
         for got in (rest, *tries):
             assert got.status == 0, (got.output, got.told[-1000:])      # it has counted no errors
