@@ -69,7 +69,7 @@ def test_what_is_built_is_left_alone():
     """Tests call make beside compilers that have these files mapped: one that was cut to be written anew ended one."""
     def files():
         return {f: (s.st_ino, s.st_mtime_ns) for f in (TOP / "build/compiler").rglob("*")
-                if f.is_file() and f.name != "lock" and (s := f.stat())}
+                if f.is_file() and f.name != "lock" and "plain-musl" not in f.parts and (s := f.stat())}
     before = files()
     subprocess.run(["make", "-s", "-C", TOP, "compiler"], check=True, timeout=280, stdout=subprocess.DEVNULL)
     assert files() == before
