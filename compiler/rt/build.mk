@@ -67,6 +67,8 @@ $(RT_UNIT): build/bin/rt-test_%: $(RT_TEST)/test_%.c $(RT_PURE_DEPS)
 	@mkdir -p $(@D)
 	$(CC) $(PT_CFLAGS) $(PT_SAN) -o $@ $< $(RT_PURE)
 
+build/bin/rt-test_migrate: compiler/rt/migrate.c include/popcorn/migrate.h
+
 build/bin/fuzz_image: $(RT_TEST)/fuzz_image.c $(RT_PURE_DEPS)
 	@mkdir -p $(@D)
 	$(FUZZ_CC) $(PT_CFLAGS) $(FUZZ_FLAGS) -o $@ $< $(RT_PURE)
