@@ -81,6 +81,13 @@ def built():
     subprocess.run(["make", "-s", "compiler"], cwd=TOP, check=True, timeout=280)
 
 
+@pytest.fixture(scope="module")
+def points(tmp_path_factory):
+    prog = tmp_path_factory.mktemp("points") / "points"
+    moved.build([HERE / "points.c"], prog, "-O2", "--targets=x86-64")
+    return prog
+
+
 def host(compiler, sources, out, *options):
     subprocess.run([compiler, *options, *map(str, sources), "-o", str(out), "-lm", "-latomic", "-pthread"],
                    check=True, timeout=240, stdin=subprocess.DEVNULL, capture_output=True)
@@ -193,6 +200,17 @@ def test_generated(tmp_path, level, record_property):
 def test_csmith(tmp_path, seed, level, record_property):
     prog, want = bundle(csmith(tmp_path, seed), tmp_path, level, "gcc", "-fwrapv", f"-I{CSMITH_INCLUDE}")
     tell(record_property, moved.round_trip(prog, want=want, share=SHARE, moves=1000, hops=3))
+
+
+@pytest.mark.parametrize("kind, few, many", [("counted", 0, 24), ("stepped", 0, 24), ("uncounted", 1024, 25000),
+                                             ("fixed", 0, 0), ("recursive", 4095, 99999)])
+def test_points_of_loops(points, kind, few, many):
+    """How many more points 4,096 rounds and 100,000 have than one."""
+    def passed(rounds):
+        with moved.Moved(points, kind, str(rounds)) as m:
+            return m.points().points
+    one = passed(1)
+    assert abs(passed(4096) - one - few) < 5 and abs(passed(100000) - one - many) < 5
 
 
 def test_strict(tmp_path, record_property):

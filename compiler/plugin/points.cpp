@@ -531,12 +531,22 @@ static Instruction *onEdge(Edge E)
 				 CriticalEdgeSplittingOptions().setMergeIdenticalEdges())->getTerminator();
 }
 
+// To be counted a loop needs a block of its own in front of it.
+static void simplifyLoops(Analyses &A)
+{
+	for (Loop *L : A.LI) {
+		simplifyLoop(L, &A.DT, &A.LI, &A.SE, &A.AC, nullptr, false);
+		formLCSSARecursively(*L, A.DT, &A.LI, &A.SE);
+	}
+}
+
 // Loops of which nobody knows how long they run, small ones: a point after several rounds only.
 static void unrollUncounted(Function &F)
 {
 	Analyses A(F);
 	SmallVector<Loop *> Small;
 
+	simplifyLoops(A);
 	for (Loop *L : A.LI.getLoopsInPreorder()) {
 		CountedLoop C;
 		unsigned Size = 0;
@@ -585,10 +595,7 @@ void Placement::place(Function &F)
 			unrollUncounted(F);
 		Analyses A(F);
 
-		for (Loop *L : A.LI) {
-			simplifyLoop(L, &A.DT, &A.LI, &A.SE, &A.AC, nullptr, false);
-			formLCSSARecursively(*L, A.DT, &A.LI, &A.SE);
-		}
+		simplifyLoops(A);
 		for (Loop *L : A.LI.getLoopsInPreorder())
 			placeInLoop(*L, A);
 		placeInRecursion(F, A.DT);
