@@ -125,12 +125,15 @@ public:
         _exit(0);
       }
     }
-    for (auto [Child, Said] : Children) {
-      int Status;
+    std::pair<int, std::string> Crash;
+    for (auto &[Child, Said] : Children) {
+      int Status = 0;
       Failed |= waitpid(Child, &Status, 0) < 0 || Status;
       if (WIFSIGNALED(Status))
-        endAs(WTERMSIG(Status), Said);
+        Crash = {WTERMSIG(Status), Said};
     }
+    if (Crash.first)
+      endAs(Crash.first, Crash.second);
     if (Failed)
       exit(2);
   }
