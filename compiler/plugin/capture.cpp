@@ -45,7 +45,8 @@ static cl::opt<unsigned> CloneMax("popcorn-clone-max", cl::init(40),
 static constexpr unsigned LoopFactor = 7;
 
 // A switch in a loop with so many ways is an interpreter's: its values stay in registers all the way round, which a
-// second head for each way would undo (Lua took a third more instructions).
+// second head for each way would undo (Lua took a third more instructions). More than where points are placed: the copy
+// of a smaller one cost Lua 7 % of its text and saved nothing.
 static constexpr unsigned InterpreterWays = 32;
 
 namespace {
